@@ -44,6 +44,25 @@ pub struct Explanation {
     pub access: Option<AccessSaid>,
 }
 
+/// The answer of `GET /api/v1/explain?protocol=all`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfAllProtocols {
+    /// The stream asked about.
+    pub stream: String,
+    /// The same for each protocol that the proxy listens for.
+    pub protocols: Vec<OfProtocol>,
+}
+
+/// Where a stream is or would go for those who ask for it by one protocol.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfProtocol {
+    /// The protocol.
+    pub protocol: String,
+    /// The answer for it.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+}
+
 /// Whether a client may, and what decides about that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessSaid {

@@ -30,6 +30,7 @@ fn obey(verb: Verb) -> ExitCode {
         Verb::Check { config } => printed(check(config.as_deref())),
         Verb::Completions { shell } => said(print(Cli::completions(shell)).map_err(not_written)),
         Verb::Disable(it) => operate(Command::Disable(it)),
+        Verb::Probe(it) => operate(Command::Probe(it)),
         Verb::Drain(it) => operate(Command::Drain(it)),
         Verb::Events(it) => operate(Command::Events(it)),
         Verb::Explain(it) => operate(Command::Explain(it)),

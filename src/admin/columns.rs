@@ -68,6 +68,18 @@ pub(super) const EVENTS: Columns = Columns {
     ],
 };
 
+pub(super) const ORIGINS: Columns = Columns {
+    usual: "id",
+    sorts: &[
+        "id", "heard", "load", "rate", "sessions", "state", "streams", "zone",
+    ],
+    filters: &[
+        one_of("duty", &["active", "disabled", "draining"]),
+        one_of("state", &["failing", "suspect", "up"]),
+        any("zone"),
+    ],
+};
+
 pub(super) const STREAMS: Columns = Columns {
     usual: "stream",
     sorts: &["stream", "age", "origin", "out", "players", "rate"],

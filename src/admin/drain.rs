@@ -1,4 +1,4 @@
-//! Draining: origins, and this proxy itself.
+//! Draining: how far it has come, and this proxy itself.
 
 use std::time::{Duration, Instant};
 
@@ -8,29 +8,25 @@ use axum::response::{IntoResponse, Response};
 use hyper::Method;
 use serde::Deserialize;
 use sluicegate_core::cluster::peers::PeerRecord;
-use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
-use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::fleet::drain::{Drain, Left};
 
-use super::asked::{Path, Query};
-use super::cluster::{ScopeQuery, passed};
-use super::fleet::NO_ORIGIN;
+use super::asked::Query;
+use super::cluster::passed;
 use super::{System, problem};
-use crate::api::{self, Coverage, Scope};
+use crate::api::{self, Scope};
 use crate::config::parse_duration;
 use crate::origin::fetch::escaped;
 use crate::value::ValueError;
 
-/// The query of a drain.
+/// The query of a drain of a proxy.
 #[derive(Debug, Deserialize)]
 pub(super) struct TimeLimit {
     deadline: Option<String>,
 }
 
-impl TimeLimit {
-    /// How long sessions may finish; `None` as long as they like.
-    fn read(&self) -> Result<Option<Duration>, ValueError> {
-        self.deadline.as_deref().map(parse_duration).transpose()
-    }
+/// How long sessions may finish; `None` as long as they like.
+pub(super) fn time_limit(deadline: Option<&str>) -> Result<Option<Duration>, ValueError> {
+    deadline.map(parse_duration).transpose()
 }
 
 /// The query of a request about a proxy.
@@ -38,46 +34,6 @@ impl TimeLimit {
 pub(super) struct Which {
     /// Another proxy of the cluster; else the one that is asked.
     proxy: Option<String>,
-}
-
-/// `POST /api/v1/origins/{id}/drain`.
-pub(super) async fn drain_origin(
-    State(system): State<System>,
-    Path(id): Path<String>,
-    Query(time_limit): Query<TimeLimit>,
-    Query(asked): Query<ScopeQuery>,
-) -> Response {
-    let Ok(time_limit) = time_limit.read() else {
-        return not_a_duration();
-    };
-    let id = OriginId::from(id);
-    let known = system
-        .proxy
-        .registry()
-        .drain(&id, time_limit, Cause::Operator);
-    told(&system, &id, known, asked.scope, time_limit).await
-}
-
-/// `POST /api/v1/origins/{id}/disable`.
-pub(super) async fn disable_origin(
-    State(system): State<System>,
-    Path(id): Path<String>,
-    Query(asked): Query<ScopeQuery>,
-) -> Response {
-    let id = OriginId::from(id);
-    let known = system.proxy.registry().disable(&id);
-    told(&system, &id, known, asked.scope, None).await
-}
-
-/// `POST /api/v1/origins/{id}/undrain`.
-pub(super) async fn undrain_origin(
-    State(system): State<System>,
-    Path(id): Path<String>,
-    Query(asked): Query<ScopeQuery>,
-) -> Response {
-    let id = OriginId::from(id);
-    let known = system.proxy.registry().undrain(&id);
-    told(&system, &id, known, asked.scope, None).await
 }
 
 /// `GET /api/v1/proxy`.
@@ -91,14 +47,14 @@ pub(super) async fn proxy(State(system): State<System>, Query(which): Query<Whic
 /// `POST /api/v1/proxy/drain`.
 pub(super) async fn drain_proxy(
     State(system): State<System>,
-    Query(time_limit): Query<TimeLimit>,
+    Query(asked): Query<TimeLimit>,
     Query(which): Query<Which>,
 ) -> Response {
-    let Ok(deadline) = time_limit.read() else {
+    let Ok(deadline) = time_limit(asked.deadline.as_deref()) else {
         return not_a_duration();
     };
     let mut path = "/api/v1/proxy/drain".to_owned();
-    if let Some(deadline) = &time_limit.deadline {
+    if let Some(deadline) = &asked.deadline {
         path.push_str(&format!("?deadline={}", escaped(deadline)));
     }
     if let Some(other) = another(&system, which, Method::POST, &path).await {
@@ -143,7 +99,7 @@ async fn another(system: &System, which: Which, method: Method, path: &str) -> O
     Some(passed(system.ask(peer, method, path).await, &peer.id))
 }
 
-fn not_a_duration() -> Response {
+pub(super) fn not_a_duration() -> Response {
     problem(
         StatusCode::BAD_REQUEST,
         "deadline: not a duration, such as 10m, 90s or 0s",
@@ -195,43 +151,6 @@ fn proxy_document(system: &System) -> api::Proxy {
         players: left.players as u64,
         certificates: system.readiness.certificates(),
     }
-}
-
-/// What became of the origin. The other proxies hear of it, unless only this one was meant.
-async fn told(
-    system: &System,
-    id: &OriginId,
-    known: bool,
-    scope: Scope,
-    time_limit: Option<Duration>,
-) -> Response {
-    let registry = system.proxy.registry();
-    let Some(duty) = registry.duty(id).filter(|_| known) else {
-        return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
-    };
-    if scope == Scope::Cluster
-        && let Some(cluster) = system.proxy.cluster()
-    {
-        cluster.tell_duty(id, duty, time_limit).await;
-    }
-    let left = registry.left(id);
-    let mut drain = match duty {
-        Duty::Draining(drain) => Some(drain_document(&drain, left, system.proxy.drain_pace())),
-        Duty::Active | Duty::Disabled => None,
-    };
-    let others = system.other_origins(scope).await;
-    if let Some(drain) = &mut drain {
-        others.add_to(id.as_str(), drain);
-    }
-    super::fleet::data(api::Duty {
-        id: id.as_str().to_owned(),
-        duty: duty.as_str().to_owned(),
-        drain,
-        publishers: left.publishers as u64,
-        players: left.players as u64,
-        coverage: Coverage::of(scope, others.missing),
-    })
-    .into_response()
 }
 
 const NO_PROXY: &str = "no proxy of this cluster has that name; GET /api/v1/proxy lists them";

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -17,6 +17,7 @@ use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{OriginId, parse_registration};
 use sluicegate_core::fleet::{Member, State as OriginState};
 use sluicegate_core::http::caller::Caller;
+use sluicegate_core::list::select;
 use sluicegate_core::place::placement::Usage;
 use sluicegate_core::stream::Service;
 use tracing::warn;
@@ -24,7 +25,9 @@ use tracing::warn;
 use super::access::Surface;
 use super::asked::{Path, Query};
 use super::cluster::{ScopeQuery, answered, passed};
+use super::columns::ORIGINS;
 use super::drain::drain_document;
+use super::list::{self, ListRequest, of_documents};
 use super::{System, problem};
 use crate::api::{self, Coverage, Done, EndedCount, Envelope, Missing, Problem, Registered, Scope};
 use crate::net::entrance::Ends;
@@ -86,15 +89,34 @@ pub(super) async fn register(
 /// `GET /api/v1/origins`.
 pub(super) async fn origins(
     State(system): State<System>,
-    Query(asked): Query<ScopeQuery>,
-) -> Json<Envelope<api::Origins>> {
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let (question, asked) = match ListRequest::read(&system, raw.as_deref(), &ORIGINS) {
+        Ok(read) => read,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
     let members = system.proxy.registry().origins();
-    let (origins, missing) = system.merged_origins(&members, asked.scope).await;
-    data(api::Origins {
-        total: origins.len(),
-        origins,
-        coverage: Coverage::of(asked.scope, missing),
-    })
+    let (origins, missing) = system.merged_origins(&members, question.scope).await;
+    let coverage = Coverage::of(question.scope, missing);
+    let Some(asked) = asked else {
+        return data(api::Origins {
+            total: origins.len(),
+            next: None,
+            origins,
+            coverage,
+        })
+        .into_response();
+    };
+    // Every proxy knows every origin, so the page is chosen from all of them, when what they carry together is known.
+    let page = of_documents(select(&origins, &asked), api::Origin::clone);
+    let document = api::Origins {
+        total: page.total,
+        next: page.next(asked.sort),
+        origins: page.rows,
+        coverage,
+    };
+    list::answered(&headers, &document)
 }
 
 /// `GET /api/v1/origins/{id}`.
@@ -186,9 +208,9 @@ impl Others {
         self.origins.iter().filter(move |row| row.id == id)
     }
 
-    /// Sessions that they have on an origin.
-    fn sessions(&self, id: &str) -> u64 {
-        self.of(id).map(|row| row.sessions).sum()
+    /// Whether they have sessions on an origin, or legs to it.
+    pub(super) fn use_it(&self, id: &str) -> bool {
+        self.of(id).any(|row| row.sessions + row.legs > 0)
     }
 
     /// Adds what the other proxies still have on a draining origin. A proxy that does not answer may have sessions there.
@@ -196,35 +218,11 @@ impl Others {
         for row in self.of(id) {
             match &row.drain {
                 Some(theirs) => drain.add(theirs),
-                None => drain.done &= row.sessions == 0,
+                None => drain.done &= row.sessions + row.legs == 0,
             }
         }
         drain.done &= self.missing.is_empty();
     }
-}
-
-/// `DELETE /api/v1/origins/{id}`.
-pub(super) async fn deregister(
-    State(system): State<System>,
-    Path(id): Path<String>,
-    Query(asked): Query<ScopeQuery>,
-) -> Response {
-    let id = OriginId::from(id);
-    let registry = system.proxy.registry();
-    if registry.member(&id).is_none() {
-        return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
-    }
-    match system.proxy.cluster() {
-        Some(cluster) if asked.scope == Scope::Cluster => {
-            let others = system.other_origins(asked.scope).await;
-            let is_used = registry.left(&id).total() > 0 || others.sessions(id.as_str()) > 0;
-            // A proxy that does not answer may have sessions on it.
-            let used = is_used || !others.missing.is_empty();
-            cluster.tell_deregistered(&id, used).await;
-        }
-        _ => drop(registry.deregister(&id)),
-    }
-    Json(Done::default()).into_response()
 }
 
 /// Which sessions of a stream are to be ended.
@@ -437,6 +435,7 @@ fn origin_document(system: &System, id: &OriginId, member: &Member) -> api::Orig
         notes: notes.collect(),
         heartbeats_missed: member.missed(now),
         last_seen_seconds: member.age(now).as_secs_f64(),
+        heard_at: system.begun.unix_millis(member.last_seen),
         heartbeat_seconds: member.interval.map(|interval| interval.as_secs_f64()),
         up_seconds: now
             .saturating_duration_since(member.first_seen)

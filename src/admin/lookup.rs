@@ -13,6 +13,7 @@ use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use super::asked::Query;
 use super::fleet::data;
 use super::{System, problem};
+use crate::lookup::{OfAllProtocols, OfProtocol};
 use crate::sessions::Request;
 
 /// What may be asked of `explain`.
@@ -39,7 +40,10 @@ pub(super) async fn explain(
     Query(asked): Query<Explain>,
 ) -> Response {
     let bad = |words: &str| problem(StatusCode::BAD_REQUEST, words);
-    let (stream, protocol) = match subject(&system, &asked.stream, asked.protocol.as_deref()) {
+    let named = asked.protocol.as_deref();
+    let is_all = named == Some("all");
+    let named = named.filter(|_| !is_all);
+    let (stream, protocol) = match subject(&system, &asked.stream, named) {
         Ok(subject) => subject,
         Err(words) => return bad(&words),
     };
@@ -52,19 +56,47 @@ pub(super) async fn explain(
             "without: no origin stands under that id; GET /api/v1/origins lists them",
         );
     }
-    let asking = asked.asking.map(|words| asking(&stream, protocol, &words));
-    let asking = match asking.transpose() {
-        Ok(asking) => asking,
-        Err(words) => return bad(&words),
+    let asking = |protocol| {
+        let words = asked.asking.as_deref();
+        words
+            .map(|words| asking(&stream, protocol, words))
+            .transpose()
     };
-    // Who asks for a client asks about what that client speaks.
-    let protocol = asking.as_ref().map_or(protocol, |asking| asking.protocol);
-    let explained = system.proxy.explain(&stream, protocol, without.as_ref());
-    let mut explained = explained.await;
-    if let Some(asking) = asking {
-        explained.access = Some(system.proxy.explain_access(&asking).await);
+    let explain = async |protocol, asking: Option<Request>| {
+        let explained = system.proxy.explain(&stream, protocol, without.as_ref());
+        let mut explained = explained.await;
+        if let Some(asking) = asking {
+            explained.access = Some(system.proxy.explain_access(&asking).await);
+        }
+        explained
+    };
+    if !is_all {
+        return match asking(protocol) {
+            Ok(asking) => {
+                // Who asks for a client asks about what that client speaks.
+                let protocol = asking.as_ref().map_or(protocol, |asking| asking.protocol);
+                data(explain(protocol, asking).await).into_response()
+            }
+            Err(words) => bad(&words),
+        };
     }
-    data(explained).into_response()
+    let mut protocols = Vec::new();
+    for protocol in system.shown.protocols() {
+        let asking = match asking(protocol) {
+            // A client that speaks another one is no client of this.
+            Ok(asking) => asking.filter(|asking| asking.protocol == protocol),
+            Err(words) => return bad(&words),
+        };
+        protocols.push(OfProtocol {
+            protocol: protocol.as_str().to_owned(),
+            explanation: explain(protocol, asking).await,
+        });
+    }
+    data(OfAllProtocols {
+        stream: stream.to_string(),
+        protocols,
+    })
+    .into_response()
 }
 
 /// `GET /api/v1/resolve`.

@@ -10,6 +10,7 @@ mod cluster;
 mod columns;
 mod console;
 mod drain;
+mod duty;
 mod fleet;
 mod health;
 mod hooks;
@@ -17,6 +18,7 @@ mod list;
 mod lookup;
 mod moves;
 mod preview;
+mod probe;
 mod rebalance;
 mod shown;
 mod streams;
@@ -24,7 +26,7 @@ mod tap;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
@@ -61,6 +63,7 @@ use crate::net::patience::Patience;
 use crate::proxy::Proxy;
 use crate::proxy::preview::PreviewCalls;
 use crate::readiness::Readiness;
+use crate::unix_time;
 use crate::value::Network;
 
 /// What the handlers share.
@@ -74,6 +77,9 @@ pub struct System {
     noted: Arc<watch::Noted>,
     streams: Arc<streams::KeptStreams>,
     tries: Arc<console::Tries>,
+    begun: Begun,
+    /// Whoever changes what is wanted of an origin holds it: of the last two, one stays.
+    duties: Arc<tokio::sync::Mutex<()>>,
     taps: Arc<Semaphore>,
     previews: Arc<Semaphore>,
     /// Where pictures of streams come from.
@@ -86,6 +92,30 @@ pub struct System {
     trusted_proxies: Arc<[Network]>,
     /// The folder under which browsers reach us, where no such peer names another.
     base_path: BasePath,
+}
+
+/// When the surface was made, by both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    at: Instant,
+    unix_millis: u64,
+}
+
+impl Begun {
+    fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            unix_millis: unix_time::millis(),
+        }
+    }
+
+    /// The same milliseconds since 1970 for one instant, however often that is asked and however the other clock is set.
+    fn unix_millis(self, instant: Instant) -> u64 {
+        let whole = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let since = whole(instant.saturating_duration_since(self.at));
+        let before = whole(self.at.saturating_duration_since(instant));
+        (self.unix_millis.saturating_add(since)).saturating_sub(before)
+    }
 }
 
 /// A request that is answered: its method and path as `openapi.yaml` has them, whom it is for, and who answers.
@@ -113,22 +143,11 @@ fn table() -> Vec<Route> {
         on_post("/api/v1/hooks/srs", Callbacks, hooks::srs),
         on_get("/api/v1/origins", Management, fleet::origins),
         on_get("/api/v1/origins/{id}", Management, fleet::origin),
-        on_delete("/api/v1/origins/{id}", Management, fleet::deregister).by(Role::Admin),
-        on_post(
-            "/api/v1/origins/{id}/drain",
-            Management,
-            drain::drain_origin,
-        ),
-        on_post(
-            "/api/v1/origins/{id}/disable",
-            Management,
-            drain::disable_origin,
-        ),
-        on_post(
-            "/api/v1/origins/{id}/undrain",
-            Management,
-            drain::undrain_origin,
-        ),
+        on_delete("/api/v1/origins/{id}", Management, duty::deregister).by(Role::Admin),
+        on_post("/api/v1/origins/{id}/drain", Management, duty::drain),
+        on_post("/api/v1/origins/{id}/disable", Management, duty::disable),
+        on_post("/api/v1/origins/{id}/undrain", Management, duty::undrain),
+        on_post("/api/v1/origins/{id}/probe", Management, probe::probe),
         on_get("/api/v1/proxy", Management, drain::proxy),
         on_post("/api/v1/proxy/drain", Management, drain::drain_proxy),
         on_post("/api/v1/proxy/undrain", Management, drain::undrain_proxy),
@@ -261,6 +280,8 @@ impl System {
             noted: Arc::default(),
             streams: Arc::default(),
             tries: Arc::default(),
+            begun: Begun::now(),
+            duties: Arc::default(),
             taps: Arc::new(Semaphore::new(tap::MOST_TAPS)),
             previews: Arc::new(Semaphore::new(preview::MOST_LOOKS)),
             hub: None,
@@ -443,11 +464,12 @@ mod tests {
     }
 
     /// What operators may besides what viewers may, and what only administrators may.
-    const CHANGES: [(Role, &str, &str); 17] = [
+    const CHANGES: [(Role, &str, &str); 18] = [
         (Role::Admin, "delete", "/api/v1/origins/{id}"),
         (Role::Operator, "post", "/api/v1/origins/{id}/drain"),
         (Role::Operator, "post", "/api/v1/origins/{id}/disable"),
         (Role::Operator, "post", "/api/v1/origins/{id}/undrain"),
+        (Role::Operator, "post", "/api/v1/origins/{id}/probe"),
         (Role::Operator, "post", "/api/v1/proxy/drain"),
         (Role::Operator, "post", "/api/v1/proxy/undrain"),
         (Role::Operator, "delete", "/api/v1/streams/{*stream}"),

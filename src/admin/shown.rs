@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use sluicegate_core::stream::StreamUrl;
+use sluicegate_core::stream::{Protocol, StreamUrl};
 
 use super::asked::Query;
 use super::fleet::data;
@@ -21,7 +21,7 @@ use crate::net::entrance::Ends;
 pub struct Shown {
     /// Every setting in effect; secrets are masked.
     pub settings: Vec<Setting>,
-    /// Each listener by its name (`rtmp`, `http`, `api`, `srt`, `rtsp`), with its first address.
+    /// Each listener by its name (`rtmp`, `http`, `api`, `srt`, `rtsp`, `rtc`), with its first address.
     pub listeners: Vec<(&'static str, SocketAddr)>,
     /// How clients reach a listener, by its name: `rtmp` → `rtmp://live.example.com`.
     pub public: Vec<(String, String)>,
@@ -91,6 +91,24 @@ pub(super) async fn said(
 }
 
 impl Shown {
+    /// The protocols of clients for which there is a listener, in order.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = Protocol> {
+        let listens = |wanted| self.listeners.iter().any(|(name, _)| *name == wanted);
+        let all = Protocol::ALL.into_iter();
+        all.filter(move |protocol| match protocol {
+            Protocol::HttpAac
+            | Protocol::HttpFlv
+            | Protocol::HttpMp3
+            | Protocol::HttpSegments
+            | Protocol::HttpTs => listens("http"),
+            Protocol::Rtmp => listens("rtmp"),
+            Protocol::Rtsp => listens("rtsp"),
+            Protocol::Srt => listens("srt"),
+            // Where calls are made, and where their media arrives.
+            Protocol::WebRtc => listens("api") && listens("rtc"),
+        })
+    }
+
     /// Every address of a stream, on the machine that the caller calls `host` unless the settings say another. What speaks HTTP is
     /// below `front`, where the caller comes by a web server that serves a folder from here.
     fn links(&self, stream: &StreamUrl, host: &str, front: Option<&str>) -> Vec<StreamAddress> {

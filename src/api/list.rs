@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sluicegate_core::list::{Cursor, Key, Listed, Page, Sort, mentions};
 
-use super::{Coverage, Failed, Session, Sessions, Stream, Streams};
+use super::{Coverage, Failed, Origin, Session, Sessions, Stream, Streams};
 
 /// The document of a list: a page of rows.
 pub trait Listing: Serialize + DeserializeOwned + Default + Send + 'static {
@@ -359,6 +359,45 @@ impl Listed for Stream {
     }
 }
 
+impl Listed for Origin {
+    fn place(&self, column: &str) -> Cursor<'_> {
+        Cursor {
+            key: match column {
+                "heard" => by_age(self.heard_at),
+                // Tenths of a percent; one that reports none comes before all that do.
+                "load" => Key::Number(
+                    self.cpu_percent
+                        .map_or(-1, |percent| (percent * 10.0) as i64),
+                ),
+                "rate" => Key::of(self.bps),
+                "sessions" => Key::of(self.sessions),
+                "state" => Key::from(self.state.as_str()),
+                "streams" => Key::of(self.streams),
+                "zone" => Key::from(self.zone.as_deref().unwrap_or_default()),
+                _ => Key::from(self.id.as_str()),
+            },
+            proxy: "".into(),
+            id: Key::from(self.id.as_str()),
+        }
+    }
+
+    fn has(&self, filter: &str, value: &str) -> bool {
+        match filter {
+            "duty" => self.duty == value,
+            "state" => self.state == value,
+            "zone" => self.zone.as_deref() == Some(value),
+            _ => false,
+        }
+    }
+
+    fn mentions(&self, text: &str) -> bool {
+        let named = [Some(&self.id), self.device_id.as_ref(), Some(&self.ip)];
+        let named = named.into_iter().chain([self.zone.as_ref()]).flatten();
+        let mut texts = named.chain(&self.labels);
+        texts.any(|one| mentions(one, text))
+    }
+}
+
 fn on_proxy<'a>(key: Key<'a>, proxy: Option<&'a str>, id: u64) -> Cursor<'a> {
     Cursor {
         key,
@@ -375,6 +414,12 @@ fn is_from(client: &str, value: &str) -> bool {
         (Ok(ip), Ok(wanted)) => ip == wanted,
         _ => client == value,
     }
+}
+
+/// How what happened `at` so many milliseconds after 1970 is sorted by its age. An age itself would not do: it is another one by
+/// the next page.
+pub fn by_age<'a>(at: u64) -> Key<'a> {
+    Key::Number(i64::try_from(at).map_or(i64::MIN, |at| -at))
 }
 
 /// A time as a key, to the millisecond. Times are never negative.

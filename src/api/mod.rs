@@ -16,7 +16,8 @@ pub use console::{
 };
 pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumbers};
 pub use list::{
-    EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers, millis,
+    EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers,
+    millis,
 };
 pub use rebalance::{Overloaded, PlannedMove, Rebalance};
 pub use said::{Said, SaidAudio, SaidClient, SaidOfOrigin, SaidVideo, SilentOrigin};
@@ -158,7 +159,10 @@ pub struct Missing {
 pub struct Origins {
     /// How many there are.
     pub total: usize,
-    /// All of them.
+    /// For the next page; none on the last one, and where no page was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// All of them, or a page.
     pub origins: Vec<Origin>,
     /// Whom it speaks for.
     #[serde(flatten)]
@@ -197,6 +201,9 @@ pub struct Origin {
     pub heartbeats_missed: u32,
     /// Since it was heard.
     pub last_seen_seconds: f64,
+    /// When that was, to sort by on the proxy that tells it: milliseconds since 1970.
+    #[serde(skip)]
+    pub heard_at: u64,
     /// The observed interval of its heartbeats.
     pub heartbeat_seconds: Option<f64>,
     /// Since this start was first heard.
@@ -321,6 +328,36 @@ pub struct Duty {
     /// Whom it speaks for.
     #[serde(flatten)]
     pub coverage: Coverage,
+}
+
+/// `POST /api/v1/origins/{id}/probe`: what an origin says, as the proxy that was asked hears it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Probed {
+    /// The origin.
+    pub id: String,
+    /// Its state after that: `up`, `suspect` or `failing`; `gone` if it was removed meanwhile.
+    pub state: String,
+    /// Each service that it offers.
+    pub services: Vec<ServiceProbe>,
+}
+
+/// What one service of an origin said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceProbe {
+    /// The service.
+    pub service: String,
+    /// Where it was asked.
+    pub at: String,
+    /// Whether it answers; none where it cannot be asked.
+    pub ok: Option<bool>,
+    /// Why it does not answer or cannot be asked, in words; none where it answers.
+    pub reason: Option<String>,
+    /// How many milliseconds that took; none where it cannot be asked.
+    pub ms: Option<f64>,
+    /// Whether the origin is judged by it, as by any probe.
+    pub judged: bool,
 }
 
 /// `GET /api/v1/proxy`, and what a drain of it answers.
@@ -596,7 +633,7 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 33] = [
+        let rows: [(&[&str], Value); 35] = [
             (&["  /livez:"], json!(Alive { alive: true })),
             (&["  /readyz:"], json!(Ready::default())),
             (&["  /api/v1/versions:"], json!(Version::default())),
@@ -673,6 +710,11 @@ mod tests {
                 }),
             ),
             (&["    Missing:"], json!(Missing::default())),
+            (&["    Probed:"], json!(Probed::default())),
+            (
+                &["    Probed:", "        services:"],
+                json!(ServiceProbe::default()),
+            ),
             (&["    Duty:", data], json!(Duty::default())),
             (&["    Proxy:", data], json!(Proxy::default())),
             (
@@ -685,7 +727,10 @@ mod tests {
             ),
             (
                 &["  /api/v1/origins:", "                  data:"],
-                json!(Origins::default()),
+                json!(Origins {
+                    next: more.clone(),
+                    ..Origins::default()
+                }),
             ),
             (
                 &["  /api/v1/streams:", "                  data:"],

@@ -6,8 +6,8 @@ pub mod sign;
 pub mod tap;
 
 use crate::cli::operate::{
-    Ask, BanArguments, DrainArguments, EventArguments, ExplainArguments, ListArguments,
-    MoveArguments, Named, Numbered, RebalanceArguments, UnbanArguments, Whom,
+    Ask, BanArguments, DisableArguments, DrainArguments, EventArguments, ExplainArguments,
+    ListArguments, MoveArguments, Named, Numbered, RebalanceArguments, UnbanArguments, Whom,
 };
 use crate::cli::register::RegisterArguments;
 use crate::cli::sign::{KeyArguments, SignArguments};
@@ -94,6 +94,9 @@ pub enum Verb {
     /// List the origins of a running proxy, and their health.
     #[command(after_help = EXIT_CODES)]
     Origins(Ask),
+    /// Ask an origin how it is, now, and print what each of its services says.
+    #[command(after_help = EXIT_CODES)]
+    Probe(Named),
     /// List the streams of a running proxy, and the origins that hold them.
     #[command(after_help = EXIT_CODES)]
     Streams(ListArguments),
@@ -120,7 +123,7 @@ pub enum Verb {
     Undrain(Whom),
     /// Send no new clients to an origin, not even players of its streams.
     #[command(after_help = EXIT_CODES)]
-    Disable(Named),
+    Disable(DisableArguments),
     /// End a session, or every session of a stream.
     #[command(after_help = EXIT_CODES)]
     Kick(Numbered),
@@ -285,6 +288,7 @@ mod tests {
             &["drain", "--proxy", ""],
             &["undrain", ""],
             &["disable", ""],
+            &["probe", ""],
             &["move", ""],
             &["move", "live/a", "--to", ""],
             &["move", "live/a", "--expect", ""],
@@ -316,6 +320,33 @@ mod tests {
         ] {
             let query = match parse(line) {
                 Ok(Verb::Drain(it)) => Some(it.whom.query()),
+                _ => None,
+            };
+            assert_eq!(query.as_deref(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_nobody_is_forced_of_an_origin_alone() {
+        for (line, expected) in [
+            ("sluicegate drain one", Some("")),
+            ("sluicegate drain one --force", Some("force=true")),
+            (
+                "sluicegate drain one --force --deadline 10m",
+                Some("deadline=10m&force=true"),
+            ),
+            (
+                "sluicegate drain --proxy two --deadline 10m",
+                Some("proxy=two&deadline=10m"),
+            ),
+            ("sluicegate drain --proxy --force", None),
+            ("sluicegate disable one", Some("")),
+            ("sluicegate disable one --force", Some("force=true")),
+            ("sluicegate undrain one --force", None),
+        ] {
+            let query = match parse(line) {
+                Ok(Verb::Disable(it)) => Some(it.query().to_owned()),
+                Ok(Verb::Drain(it)) => Some(it.query()),
                 _ => None,
             };
             assert_eq!(query.as_deref(), expected, "{line}");

@@ -1,10 +1,12 @@
-//! Asks origins how they are, when the [rules](sluicegate_core::fleet::health) say that it is time, and passes on what they
-//! say. Which answer means what is decided there; here is the asking.
+//! Asks origins how they are, when the [rules](sluicegate_core::fleet::health) say that it is time or an operator does, and
+//! passes on what they say. Which answer means what is decided there; here is the asking.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use hyper::StatusCode;
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::health::Fault;
@@ -27,20 +29,52 @@ pub struct Prober {
     pub(super) registry: Arc<Registry>,
     connector: Connector,
     credentials: Arc<Credentials>,
+    settings: Arc<Health>,
+    /// The origins that are asked because somebody wants to know now.
+    asked_now: Arc<Mutex<BTreeSet<OriginId>>>,
+}
+
+/// What a service of an origin said when all of them were asked.
+#[derive(Debug)]
+pub struct ServiceAnswer {
+    /// The service.
+    pub service: Service,
+    /// Where it was asked.
+    pub target: Target,
+    /// Whether it answers, or why not.
+    pub answer: Result<(), ProbeError>,
+    /// How long that took, at most a second and a half.
+    pub took: Duration,
+    /// Whether the origin is judged by it.
+    pub judged: bool,
+}
+
+/// Why an origin is not asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAsked {
+    /// There are enough whose answers are awaited.
+    #[error("{MOST_ASKED_NOW} origins are being probed; try again in a second")]
+    Busy,
+    /// Its answers are awaited.
+    #[error("the origin is being probed already")]
+    UnderWay,
+    /// Nothing is known of it.
+    #[error("no origin stands under that id; GET /api/v1/origins lists them")]
+    Unknown,
 }
 
 /// Probes origins as the settings say, for ever.
-pub async fn run(prober: Prober, settings: Health) {
+pub async fn run(prober: Prober) {
+    let settings = Arc::clone(&prober.settings);
     if settings.probe == Probing::Off {
         return;
     }
-    let settings = Arc::new(settings);
     let turns = Arc::new(Semaphore::new(settings.probes_at_once));
     let reporting = settings.probe == Probing::Always;
     let mut looks = tokio::time::interval(LOOK);
     let mut doubts = false;
     let mut asked: JoinSet<OriginId> = JoinSet::new();
-    let mut under_way = std::collections::BTreeSet::new();
+    let mut under_way = BTreeSet::new();
     loop {
         tokio::select! {
             _ = looks.tick() => {}
@@ -59,13 +93,12 @@ pub async fn run(prober: Prober, settings: Health) {
             if !under_way.insert(id.clone()) {
                 continue;
             }
-            let (prober, settings, turns) =
-                (prober.clone(), Arc::clone(&settings), Arc::clone(&turns));
+            let (prober, turns) = (prober.clone(), Arc::clone(&turns));
             asked.spawn(async move {
                 // Origins that were found together would be asked together for ever.
-                tokio::time::sleep(jitter(settings.probe_interval)).await;
+                tokio::time::sleep(jitter(prober.settings.probe_interval)).await;
                 let _turn = turns.acquire().await;
-                prober.ask(&settings, &id).await;
+                prober.ask(&id).await;
                 id
             });
         }
@@ -73,13 +106,20 @@ pub async fn run(prober: Prober, settings: Health) {
 }
 
 impl Prober {
-    /// Asks the origins of `registry`, over connections that `connector` opens, with the `credentials` that they want for
-    /// their APIs.
-    pub fn new(registry: Arc<Registry>, connector: Connector, credentials: Credentials) -> Self {
+    /// Asks the origins of `registry` as `settings` say, over connections that `connector` opens, with the `credentials` that
+    /// they want for their APIs.
+    pub fn new(
+        registry: Arc<Registry>,
+        connector: Connector,
+        credentials: Credentials,
+        settings: Health,
+    ) -> Self {
         Self {
             registry,
             connector,
             credentials: Arc::new(credentials),
+            settings: Arc::new(settings),
+            asked_now: Arc::default(),
         }
     }
 
@@ -102,29 +142,93 @@ impl Prober {
         }
     }
 
+    /// Asks every service of an origin at once, whether or not it is time, and notes what the one says by which the origin is
+    /// judged. That counts as any probe does.
+    ///
+    /// # Errors
+    /// [`NotAsked`]: it is not known, or as many are asked as may be at once.
+    pub async fn ask_now(&self, id: &OriginId) -> Result<Vec<ServiceAnswer>, NotAsked> {
+        let _turn = self.turn(id)?;
+        let judged = self.question(self.settings.probe_with, id);
+        let services = Service::ALL.into_iter().filter_map(|service| {
+            let target = self.target(id, service)?;
+            let judged = judged.as_ref().filter(|(judged, _)| *judged == service);
+            Some((service, target, judged.is_some()))
+        });
+        let answers = services.map(|(service, target, judged)| async move {
+            let kind = match judged {
+                true => self.settings.probe_with,
+                // Whatever tells a server from a port that something holds open.
+                false => ProbeKind::Rtmp,
+            };
+            let begun = Instant::now();
+            let answer = self.ask_service(kind, id, service, &target).await;
+            ServiceAnswer {
+                service,
+                target,
+                answer,
+                took: begun.elapsed(),
+                judged,
+            }
+        });
+        let answers = join_all(answers).await;
+        for said in answers.iter().filter(|said| said.judged) {
+            self.note(id, &said.target, &said.answer);
+        }
+        Ok(answers)
+    }
+
+    /// The place of an origin among those that are asked now, until it is dropped.
+    fn turn(&self, id: &OriginId) -> Result<AskedNow, NotAsked> {
+        if self.registry.member(id).is_none() {
+            return Err(NotAsked::Unknown);
+        }
+        let mut asked = asked_now(&self.asked_now);
+        if asked.contains(id) {
+            return Err(NotAsked::UnderWay);
+        }
+        if asked.len() >= MOST_ASKED_NOW {
+            return Err(NotAsked::Busy);
+        }
+        asked.insert(id.clone());
+        Ok(AskedNow {
+            all: Arc::clone(&self.asked_now),
+            id: id.clone(),
+        })
+    }
+
     /// Asks one origin, and notes what it says.
-    async fn ask(&self, settings: &Health, id: &OriginId) {
-        let Some(question) = self.question(settings.probe_with, id) else {
-            return;
-        };
+    async fn ask(&self, id: &OriginId) {
+        let kind = self.settings.probe_with;
+        if let Some((service, target)) = self.question(kind, id) {
+            let said = self.ask_service(kind, id, service, &target).await;
+            self.note(id, &target, &said);
+        }
+    }
+
+    /// Asks a service of an origin as it is asked where probes are of this `kind`.
+    async fn ask_service(
+        &self,
+        kind: ProbeKind,
+        id: &OriginId,
+        service: Service,
+        target: &Target,
+    ) -> Result<(), ProbeError> {
         let connector = &self.connector;
-        let said = match &question {
-            (service @ (Service::Http | Service::Api), target)
-                if settings.probe_with == ProbeKind::Http =>
-            {
-                match self.page(settings, id, *service) {
-                    Some(page) => self.show(id, target, page).await,
-                    None => probe::accepts(connector, target, *service).await,
-                }
+        match (service, kind) {
+            (Service::Http | Service::Api, ProbeKind::Http) => match self.page(id, service) {
+                Some(page) => self.show(id, target, page).await,
+                None => probe::accepts(connector, target, service).await,
+            },
+            (Service::Rtmp | Service::Rtsp, ProbeKind::Rtmp) => {
+                probe::answers(connector, target, service).await
             }
-            (service @ (Service::Rtmp | Service::Rtsp), target)
-                if settings.probe_with == ProbeKind::Rtmp =>
-            {
-                probe::answers(connector, target, *service).await
-            }
-            (service, target) => probe::accepts(connector, target, *service).await,
-        };
-        let (_, target) = question;
+            _ => probe::accepts(connector, target, service).await,
+        }
+    }
+
+    /// Notes what the service said by which an origin is judged.
+    fn note(&self, id: &OriginId, target: &Target, said: &Result<(), ProbeError>) {
         match said {
             Ok(()) => {
                 if self.registry.probed(id, Ok(())) {
@@ -133,7 +237,7 @@ impl Prober {
             }
             Err(error) => {
                 let why = format!("{target}: {error}");
-                if self.registry.probed(id, Err((fault(&error), &why))) {
+                if self.registry.probed(id, Err((fault(error), &why))) {
                     warn!(origin = %id, %target, %error, "the origin does not answer");
                 }
             }
@@ -164,11 +268,11 @@ impl Prober {
     }
 
     /// The page of an origin that shows its health: `health.probe_path` is meant for SRS, and other servers have their own.
-    fn page<'a>(&self, settings: &'a Health, id: &OriginId, service: Service) -> Option<&'a str> {
+    fn page(&self, id: &OriginId, service: Service) -> Option<&str> {
         let member = self.registry.member(id);
         let dialect = member.map(|member| member.origin.attributes.naming.dialect);
         match dialect.unwrap_or_default() {
-            Dialect::Srs => Some(&settings.probe_path),
+            Dialect::Srs => Some(&self.settings.probe_path),
             dialect => health_page(dialect).filter(|_| service == Service::Api),
         }
     }
@@ -204,14 +308,17 @@ impl Prober {
             ProbeKind::Rtmp | ProbeKind::Tcp => &[Service::Rtmp],
         };
         let rest = [Service::Rtmp, Service::Rtsp, Service::Http, Service::Api];
+        let mut services = first.iter().chain(&rest);
+        services.find_map(|service| Some((*service, self.target(id, *service)?)))
+    }
+
+    /// Where a service of an origin is asked.
+    fn target(&self, id: &OriginId, service: Service) -> Option<Target> {
         let member = self.registry.member(id)?;
-        first.iter().chain(&rest).find_map(|service| {
-            let target = match service {
-                Service::Api => member.origin.target_for_lists(),
-                service => member.origin.target(*service),
-            };
-            Some((*service, target?))
-        })
+        match service {
+            Service::Api => member.origin.target_for_lists(),
+            service => member.origin.target(service),
+        }
     }
 
     /// Says once when this proxy begins to doubt itself, and once when that is over.
@@ -227,6 +334,23 @@ impl Prober {
         }
         now
     }
+}
+
+/// The place of an origin among those that are asked now.
+#[derive(Debug)]
+struct AskedNow {
+    all: Arc<Mutex<BTreeSet<OriginId>>>,
+    id: OriginId,
+}
+
+impl Drop for AskedNow {
+    fn drop(&mut self) {
+        asked_now(&self.all).remove(&self.id);
+    }
+}
+
+fn asked_now(all: &Mutex<BTreeSet<OriginId>>) -> MutexGuard<'_, BTreeSet<OriginId>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A word is a word, however rude; only its lack may be our own fault.
@@ -256,6 +380,8 @@ fn jitter(every: Duration) -> Duration {
         .min(LONGEST_JITTER)
 }
 
+/// Origins that are asked at once because somebody wants to know now.
+const MOST_ASKED_NOW: usize = 16;
 /// How often it is looked who is due.
 const LOOK: Duration = Duration::from_millis(250);
 /// However seldom origins are asked, one that is out comes back within its back-off and this.

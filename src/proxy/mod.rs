@@ -109,6 +109,8 @@ pub struct Parts {
     pub cluster: Option<Arc<Cluster>>,
     /// Reaches what was registered.
     pub connector: Connector,
+    /// Asks origins how they are.
+    pub prober: Prober,
     /// What origins want to see before their APIs list streams.
     pub api_credentials: Credentials,
     /// Who may publish, and who may watch.
@@ -165,12 +167,7 @@ impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         parts.sessions.take_limits(parts.rules.limits());
-        let prober = Prober::new(
-            Arc::clone(&parts.registry),
-            parts.connector.clone(),
-            parts.api_credentials.clone(),
-        );
-        let silence = Arc::new(SilenceCheck::new(prober));
+        let silence = Arc::new(SilenceCheck::new(parts.prober));
         let proxy = Self {
             shared: Arc::new(Inner {
                 registry: parts.registry,

@@ -45,7 +45,7 @@ use crate::config::{Effective, Settings, Source};
 use crate::listener::http::Pages;
 use crate::net::workers::{Pulse, Workers};
 use crate::origin::connect::{Resolve, SystemResolver};
-use crate::origin::health::{self, Prober};
+use crate::origin::health;
 use crate::proxy::{self, Proxy};
 use crate::readiness::Readiness;
 use crate::systemd::Systemd;
@@ -219,14 +219,9 @@ impl Server {
         if let Some((id, origin)) = parts::default_origin(&settings) {
             proxy.registry().insert_permanent(id, origin);
         }
-        let prober = Prober::new(
-            Arc::clone(proxy.registry()),
-            proxy.connector().clone(),
-            settings.origins.api_credentials.clone(),
-        );
         let holding = proxy::hold::run(proxy.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(holding));
-        spawn_upkeep(&proxy, &settings, prober, &systemd, &end);
+        spawn_upkeep(&proxy, &settings, &systemd, &end);
         if let Some(tls) = &tls {
             tls.keep(&proxy, &end);
         }
@@ -271,14 +266,8 @@ async fn join_the_cluster(
 }
 
 /// Starts what goes on beside the listeners, until `end`.
-fn spawn_upkeep(
-    proxy: &Proxy,
-    settings: &Settings,
-    prober: Prober,
-    systemd: &Systemd,
-    end: &CancellationToken,
-) {
-    let probing = health::run(prober, settings.health.clone());
+fn spawn_upkeep(proxy: &Proxy, settings: &Settings, systemd: &Systemd, end: &CancellationToken) {
+    let probing = health::run(proxy.silence().prober().clone());
     tokio::spawn(end.clone().run_until_cancelled_owned(probing));
     let keep_sources = parts::keep_sources(
         proxy.clone(),

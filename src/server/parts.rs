@@ -59,8 +59,9 @@ pub(super) fn proxy(
         Arc::clone(&registry),
         connector.clone(),
         settings.origins.api_credentials.clone(),
+        settings.health.clone(),
     );
-    let cluster = cluster(settings, system, prober, &sessions, &metrics)?;
+    let cluster = cluster(settings, system, prober.clone(), &sessions, &metrics)?;
     let proxy = Proxy::new(proxy::Parts {
         registry,
         sessions,
@@ -72,6 +73,7 @@ pub(super) fn proxy(
         placement_service: placement_service(settings, &connector),
         cluster,
         connector,
+        prober,
         api_credentials: settings.origins.api_credentials.clone(),
         rules: settings.sources.rules.clone(),
         tokens: LiveTokens::new(settings.sources.tokens.clone()),

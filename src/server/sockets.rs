@@ -157,6 +157,7 @@ impl Sockets {
             ("api", at.api),
             ("srt", at.srt),
             ("rtsp", at.rtsp),
+            ("rtc", at.rtc),
             ("system", at.system),
         ];
         let open = all.into_iter();

@@ -64,7 +64,10 @@ async fn an_idle_origin_is_gone_at_once(pair: Pair) {
     let origin = Stub::start(Manner::Grants).await;
     pair.reports("o1", &origin).await;
     let target = "/api/v1/origins/o1";
-    assert_eq!(ask(&pair.b, "DELETE", target).await.0, 200);
+    let (status, document) = ask(&pair.b, "DELETE", target).await;
+    assert_eq!(status, 409, "{document}");
+    let forced = "/api/v1/origins/o1?force=true";
+    assert_eq!(ask(&pair.b, "DELETE", forced).await.0, 200);
     for house in pair.both() {
         until("it is gone", || wanted(house, "o1").is_none()).await;
     }

@@ -255,7 +255,9 @@ async fn what_is_wanted_of_an_origin_is_followed_by_all_and_outlives_a_restart()
         200
     );
     assert_eq!(
-        ask(&third, "POST", "/api/v1/origins/o1/disable").await.0,
+        ask(&third, "POST", "/api/v1/origins/o1/disable?force=true")
+            .await
+            .0,
         200
     );
     until("the other follows", || {
@@ -283,7 +285,8 @@ async fn proxies_in_a_mesh_answer_as_one_too() {
         id(&a),
         "{document}"
     );
-    assert_eq!(ask(&a, "POST", "/api/v1/origins/o1/drain").await.0, 200);
+    let drain = "/api/v1/origins/o1/drain?force=true";
+    assert_eq!(ask(&a, "POST", drain).await.0, 200);
     until("the other follows", || {
         matches!(duty(&b, "o1"), Duty::Draining(_))
     })
@@ -298,7 +301,8 @@ async fn a_drain_is_done_when_it_is_everywhere() {
     let origin = Stub::start(Manner::Grants).await;
     pair.register(&[("o1", &origin)]).await;
     let publisher = pair.b.ask(Action::Publish, "live/a").await;
-    let (_, document) = ask(&pair.a, "POST", "/api/v1/origins/o1/drain").await;
+    let drain = "/api/v1/origins/o1/drain?force=true";
+    let (_, document) = ask(&pair.a, "POST", drain).await;
     assert_eq!(document["data"]["drain"]["done"], false, "{document}");
     until("the other follows", || duty(&pair.b, "o1") != Duty::Active).await;
     let (_, document) = ask(&pair.a, "GET", "/api/v1/origins").await;

@@ -88,7 +88,7 @@ async fn tables_kicks_and_drains_are_of_both() {
     publisher.read_to_end().await;
 
     // The duty of an origin works too.
-    let drain = "/api/v1/origins/o1/drain?deadline=1h";
+    let drain = "/api/v1/origins/o1/drain?deadline=1h&force=true";
     assert_eq!(ask(&pair.b, "POST", drain).await.0, 200);
     until("the other follows", || {
         matches!(duty(&pair.a, "o1"), Duty::Draining(_))

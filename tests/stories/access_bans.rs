@@ -382,7 +382,15 @@ async fn an_audit_says_whom_a_change_concerned() {
         ),
         (
             ("POST", disable.to_owned()),
+            ("", "one", format!("{disable}: 409")),
+        ),
+        (
+            ("POST", format!("{disable}?force=true")),
             ("", "one", format!("{disable}: 200")),
+        ),
+        (
+            ("POST", "/api/v1/origins/one/probe".to_owned()),
+            ("", "one", "/api/v1/origins/one/probe: 200".to_owned()),
         ),
         (
             ("POST", "/api/v1/moves?stream=live/a&to=two".to_owned()),

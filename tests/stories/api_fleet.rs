@@ -115,6 +115,7 @@ async fn without_a_token_only_this_machine_manages() {
         ("POST", "/api/v1/origins/one/drain"),
         ("POST", "/api/v1/origins/one/disable"),
         ("POST", "/api/v1/origins/one/undrain"),
+        ("POST", "/api/v1/origins/one/probe"),
         ("GET", "/api/v1/proxy"),
         ("POST", "/api/v1/proxy/drain"),
         ("POST", "/api/v1/proxy/undrain"),
@@ -314,7 +315,11 @@ async fn a_kick_and_a_deregistration_are_answered_once() {
     viewer.head().await;
     let id = house.proxy.sessions().list()[0].id;
     assert_eq!(
-        delete(&house, "/api/v1/origins/a%20server%2Fwith,%20signs").await,
+        delete(
+            &house,
+            "/api/v1/origins/a%20server%2Fwith,%20signs?force=true"
+        )
+        .await,
         (200, r#"{"code":0}"#.to_owned())
     );
     assert_eq!(house.proxy.sessions().len(), 1, "its sessions go on");

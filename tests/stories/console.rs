@@ -172,6 +172,81 @@ async fn lists_come_in_pages_and_whole_where_nothing_is_asked() {
 }
 
 #[tokio::test]
+async fn origins_are_sorted_and_filtered_by_the_proxy() {
+    let house = House::open("").await;
+    let stub = Stub::start(Manner::Grants).await;
+    let origin =
+        |zone: &str, port: u16, more: &str| format!(r#""zone":"{zone}","rtmp":["{port}"]{more}"#);
+    house.register_with("b-east", &origin("east", 1, ""));
+    house.register_with("a-west", &origin("west", 2, r#","device_id":"Rack-7""#));
+    let here = format!(r#""zone":"east","rtmp":["{}"]"#, stub.at.port());
+    house.register_with("c-here", &here);
+    let tell = async |path: &str| {
+        let answer = crate::house::post(house.at.system, path, "").await;
+        assert_eq!(answer.0, 200, "{}", answer.1);
+    };
+    tell("/api/v1/origins/b-east/drain").await;
+    tell("/api/v1/origins/a-west/disable").await;
+    let _publisher = house.ask(Action::Publish, "live/a").await;
+    house.until_sessions(1).await;
+    // What is asked, and the origins of the answer in order.
+    let rows: [(&str, &[&str]); 12] = [
+        ("limit=50", &["a-west", "b-east", "c-here"]),
+        ("sort=-id", &["c-here", "b-east", "a-west"]),
+        ("sort=-sessions&limit=1", &["c-here"]),
+        ("sort=streams", &["a-west", "b-east", "c-here"]),
+        ("sort=-zone", &["a-west", "c-here", "b-east"]),
+        ("zone=east", &["b-east", "c-here"]),
+        ("zone=east&duty=active", &["c-here"]),
+        ("duty=draining", &["b-east"]),
+        ("state=up&q=EAST", &["b-east", "c-here"]),
+        ("q=rack-7", &["a-west"]),
+        ("q=nothing", &[]),
+        ("state=failing", &[]),
+    ];
+    for (query, expected) in rows {
+        let page = document(&house, &format!("/api/v1/origins?{query}")).await;
+        let found = page["origins"].as_array().expect("rows").iter();
+        let found: Vec<&str> = found.filter_map(|row| row["id"].as_str()).collect();
+        assert_eq!(found, expected, "{query}");
+        let total = if query.contains("limit=1") {
+            3
+        } else {
+            expected.len()
+        };
+        assert_eq!(page["total"], total, "{query}");
+    }
+    let pages = walk(
+        &house,
+        "/api/v1/origins?sort=heard&limit=2",
+        "origins",
+        "id",
+    )
+    .await;
+    let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 1]);
+    let whole = document(&house, "/api/v1/origins").await;
+    assert!(whole.get("next").is_none(), "{whole}");
+    assert_eq!(whole["total"], 3);
+    for (query, words) in [
+        (
+            "foo=1",
+            "foo: there is no such parameter; there are limit, after, sort, q, duty, state, zone",
+        ),
+        (
+            "sort=name",
+            "sort: one of id, heard, load, rate, sessions, state, streams, zone",
+        ),
+        ("duty=idle", "duty: one of active, disabled, draining"),
+        ("scope=AAA", "scope: cluster or local"),
+    ] {
+        let (status, body) = get(house.at.system, &format!("/api/v1/origins?{query}")).await;
+        assert_eq!(status, 400, "{query}: {body}");
+        assert!(body.contains(words), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_that_stays_the_same_is_not_sent_again_and_may_be_sent_small() {
     let house = House::open("").await;
     let at = house.at.system;
@@ -283,8 +358,7 @@ async fn what_happened_is_told() {
         (&json!(1), &json!("client_closed"))
     );
     assert_eq!(of("origin").await["events"][0]["what"], "up (new)");
-    let drain =
-        "POST /api/v1/origins/one/drain HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let drain = "POST /api/v1/origins/one/drain?force=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(talk(house.at.system, drain).await.0, 200);
     assert_eq!(
         of("drained").await["events"][0]["what"],

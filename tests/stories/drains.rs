@@ -6,7 +6,7 @@ use serde_json::Value;
 use sluicegate_core::stream::Action;
 use tokio::task::JoinSet;
 
-use crate::house::{Guest, House, Manner, Stub, get, post, until, video};
+use crate::house::{Guest, House, Manner, Stub, get, post, talk, until, video};
 
 /// A POST to the system API, and the `data` of its answer.
 async fn tell(house: &House, path: &str) -> Value {
@@ -33,7 +33,7 @@ async fn a_drained_origin_keeps_its_streams_and_gets_no_new_ones() {
     house.register("old", old.at);
     let publisher = house.ask(Action::Publish, "live/a").await;
     assert!(publisher.has_started());
-    let drained = tell(&house, "/api/v1/origins/old/drain").await;
+    let drained = tell(&house, "/api/v1/origins/old/drain?force=true").await;
     assert_eq!(drained["duty"], "draining");
     assert_eq!(drained["drain"]["publishers"], 1);
     assert!(drained["drain"]["eta_seconds"].is_null(), "no deadline");
@@ -209,9 +209,152 @@ async fn what_cannot_be_drained_is_said_so() {
         ("/api/v1/origins/nobody/disable", 404),
         ("/api/v1/origins/nobody/undrain", 404),
         ("/api/v1/origins/one/drain?deadline=soon", 400),
+        ("/api/v1/origins/one/drain?expect=idle", 400),
+        ("/api/v1/origins/one/drain?expct=active", 400),
+        ("/api/v1/origins/one/disable?deadline=10m", 400),
+        ("/api/v1/origins/one/undrain?force=perhaps", 400),
         ("/api/v1/proxy/drain?deadline=10", 400),
     ] {
         assert_eq!(post(house.at.system, path, "").await.0, status, "{path}");
+    }
+}
+
+/// A request that changes an origin; its status and what is said, which is the duty where it was changed.
+async fn change(house: &House, method: &str, origin: &str, rest: &str) -> (u16, String) {
+    let request = format!(
+        "{method} /api/v1/origins/{origin}{rest} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let (status, body) = talk(house.at.system, &request).await;
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    let said = match status {
+        200 => &document["data"]["duty"],
+        _ => &document["error"],
+    };
+    (status, said.as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn the_last_origin_of_a_service_is_taken_away_by_force_alone() {
+    let house = House::open("").await;
+    let stub = Stub::start(Manner::Grants).await;
+    let rtmp = format!(r#""rtmp":["{}"]"#, stub.at.port());
+    house.register_with("one", &format!(r#"{rtmp},"http":["8080"],"api":["1985"]"#));
+    let last =
+        |services: &str| format!("one is the last one for {services}: no other active origin");
+    let refused = async |method, rest, services: &str| {
+        let (status, said) = change(&house, method, "one", rest).await;
+        assert_eq!(status, 409, "{method} {rest}: {said}");
+        assert!(said.starts_with(&last(services)), "{method} {rest}: {said}");
+        assert!(said.contains("force=true (--force)"), "{said}");
+        assert_eq!(row(&house, "one").await["duty"], "active");
+    };
+    let ways = [("POST", "/drain"), ("POST", "/disable"), ("DELETE", "")];
+    for (method, rest) in ways {
+        refused(method, rest, "http and rtmp").await;
+    }
+    refused("POST", "/drain?deadline=10m&force=false", "http and rtmp").await;
+    // One that takes RTMP too is no help to those who play by HTTP.
+    house.register("two", Stub::start(Manner::Grants).await.at);
+    refused("POST", "/drain", "http").await;
+    assert_eq!(change(&house, "POST", "two", "/disable").await.0, 200);
+    refused("POST", "/disable", "http and rtmp").await;
+    assert_eq!(change(&house, "POST", "two", "/undrain").await.0, 200);
+    house.register_with("three", r#""rtmp":["1"],"http":["1"]"#);
+    let (status, said) = change(&house, "POST", "one", "/drain").await;
+    assert_eq!((status, said.as_str()), (200, "draining"));
+
+    // What takes no new streams by now is no loss; the last one goes by force.
+    assert_eq!(change(&house, "POST", "one", "/disable").await.0, 200);
+    assert_eq!(change(&house, "DELETE", "one", "").await.0, 200);
+    assert_eq!(change(&house, "DELETE", "two", "").await.0, 200);
+    for (method, rest) in ways {
+        let (status, said) = change(&house, method, "three", rest).await;
+        assert_eq!(status, 409, "{said}");
+    }
+    let (status, said) = change(&house, "POST", "three", "/drain?force=true").await;
+    assert_eq!((status, said.as_str()), (200, "draining"));
+    assert_eq!(change(&house, "POST", "three", "/undrain").await.0, 200);
+    assert_eq!(
+        change(&house, "DELETE", "three", "?force=true").await.0,
+        200
+    );
+    until("it is gone", || house.proxy.registry().origins().is_empty()).await;
+}
+
+#[tokio::test]
+async fn of_two_who_drain_the_last_two_origins_one_is_refused() {
+    let house = House::open("").await;
+    for id in ["one", "two"] {
+        house.register(id, Stub::start(Manner::Grants).await.at);
+    }
+    let (one, two) = tokio::join!(
+        change(&house, "POST", "one", "/drain"),
+        change(&house, "DELETE", "two", "")
+    );
+    let mut statuses = [one.0, two.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409], "{one:?} {two:?}");
+}
+
+#[tokio::test]
+async fn a_change_goes_by_what_its_caller_saw() {
+    let house = House::open("").await;
+    for id in ["one", "two"] {
+        house.register(id, Stub::start(Manner::Grants).await.at);
+    }
+    // A request about "one", its status, and what is said.
+    let rows = [
+        (
+            "POST",
+            "/undrain?expect=draining",
+            409,
+            "one is active now, not draining as was expected",
+        ),
+        (
+            "POST",
+            "/drain?expect=disabled",
+            409,
+            "one is active now, not disabled as was expected",
+        ),
+        ("POST", "/drain?expect=active&deadline=10m", 200, "draining"),
+        (
+            "POST",
+            "/drain?expect=active",
+            409,
+            "one is draining now, not active as was expected",
+        ),
+        ("POST", "/disable?expect=draining", 200, "disabled"),
+        (
+            "POST",
+            "/undrain?expect=draining",
+            409,
+            "one is disabled now, not draining as was expected",
+        ),
+        ("POST", "/undrain?expect=disabled", 200, "active"),
+        (
+            "DELETE",
+            "?expect=disabled",
+            409,
+            "one is active now, not disabled as was expected",
+        ),
+        // What is forced is still what was meant.
+        (
+            "DELETE",
+            "?expect=disabled&force=true",
+            409,
+            "one is active now, not disabled as was expected",
+        ),
+        ("DELETE", "?expect=active", 200, ""),
+        (
+            "DELETE",
+            "?expect=active",
+            404,
+            "no origin stands under that id; GET /api/v1/origins lists them",
+        ),
+    ];
+    for (method, rest, status, said) in rows {
+        let heard = change(&house, method, "one", rest).await;
+        assert_eq!(heard, (status, said.to_owned()), "{method} {rest}");
     }
 }
 

@@ -563,7 +563,8 @@ async fn a_drain_of_the_origin_reaches_its_viewers() {
     let mut viewer = house.ask(Action::Play, "live/a").await;
     until_marks(&mut viewer, &[1, 2, 3]).await;
     let at = house.at.system;
-    let (status, _) = crate::house::post(at, "/api/v1/origins/one/drain?deadline=0s", "").await;
+    let drain = "/api/v1/origins/one/drain?deadline=0s&force=true";
+    let (status, _) = crate::house::post(at, drain, "").await;
     assert_eq!(status, 200);
     viewer.read_to_end().await;
     house.until_sessions(0).await;

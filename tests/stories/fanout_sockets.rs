@@ -160,7 +160,7 @@ async fn a_drain_of_the_origin_is_told_over_a_websocket() {
     let _publisher = published(&house, "live/a").await;
     let mut socket = Socket::open(&house, "").await;
     socket.until_mark(3).await;
-    let drain = "/api/v1/origins/one/drain?deadline=0s";
+    let drain = "/api/v1/origins/one/drain?deadline=0s&force=true";
     let (answer, _) = post(house.at.system, drain, "").await;
     assert_eq!(answer, 200);
     assert_eq!(socket.closing().await, Some(1001));

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluicegate_core::events::Kind;
 use sluicegate_core::fleet::State;
 use sluicegate_core::stream::Action;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{House, Manner, PATIENCE, Stub, get, nowhere, until, video};
+use crate::house::{House, Manner, PATIENCE, Stub, get, nowhere, post, until, video};
 use crate::http_pieces::{Packager, Reply};
 
 fn state(house: &House, id: &str) -> Option<State> {
@@ -37,6 +37,84 @@ async fn an_origin_that_refused_once_is_out_until_probes_find_it_again() {
     let _origin = Stub::on(listener, Manner::Grants, 0, Vec::new());
     until("it is found", || state(&house, "one") == Some(State::Up)).await;
     assert!(house.ask(Action::Publish, "live/a").await.has_started());
+}
+
+/// What an operator is told who has an origin probed.
+async fn probe(house: &House, id: &str) -> (u16, Value) {
+    let path = format!("/api/v1/origins/{id}/probe");
+    let (status, body) = post(house.at.system, &path, "").await;
+    (status, serde_json::from_str(&body).expect("JSON"))
+}
+
+#[tokio::test]
+async fn an_operator_has_an_origin_probed_and_it_is_back_at_once() {
+    // Nobody else asks in time.
+    let house = House::open("[health]\nprobe_interval = \"1h\"\nrise = 1\n").await;
+    let (rtmp, closed) = (nowhere(), nowhere());
+    let endpoints = format!(
+        r#""rtmp":["{}"],"http":["{}"],"srt":["udp://:10080"]"#,
+        rtmp.port(),
+        closed.port()
+    );
+    house.register_with("one", &endpoints);
+    let refused = house.ask(Action::Publish, "live/a").await;
+    assert!(!refused.has_started());
+    let (status, told) = probe(&house, "one").await;
+    assert_eq!((status, &told["data"]["state"]), (200, &json!("failing")));
+    let services = told["data"]["services"].as_array().expect("a list");
+    let said: Vec<_> = services
+        .iter()
+        .map(|one| (&one["service"], &one["ok"], &one["reason"], &one["judged"]))
+        .collect();
+    let (no, refused) = (json!(false), json!("connection refused"));
+    let udp = json!("srt is served over UDP and cannot be asked");
+    assert_eq!(
+        said,
+        [
+            (&json!("http"), &no, &refused, &no),
+            (&json!("rtmp"), &no, &refused, &json!(true)),
+            (&json!("srt"), &Value::Null, &udp, &no),
+        ]
+    );
+    assert!(
+        services[0]["ms"].is_number() && services[2]["ms"].is_null(),
+        "{told}"
+    );
+
+    let listener = TcpListener::bind(rtmp).await.expect("nobody has its port");
+    let _origin = Stub::on(listener, Manner::Grants, 0, Vec::new());
+    let (status, told) = probe(&house, "one").await;
+    assert_eq!(
+        (status, &told["data"]["state"]),
+        (200, &json!("up")),
+        "{told}"
+    );
+    assert_eq!(told["data"]["services"][1]["ok"], true, "{told}");
+    assert_eq!(told["data"]["services"][1]["reason"], Value::Null, "{told}");
+    assert!(house.ask(Action::Publish, "live/a").await.has_started());
+    assert_eq!(probe(&house, "nobody").await.0, 404);
+}
+
+#[tokio::test]
+async fn an_origin_is_probed_once_at_a_time_and_not_for_long() {
+    let house = House::open("").await;
+    // The kernel accepts, and nobody ever answers.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    house.register("one", deaf.local_addr().expect("its address"));
+    let begun = Instant::now();
+    let (one, other) = tokio::join!(probe(&house, "one"), probe(&house, "one"));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{begun:?}");
+    let (first, second) = match one.0 {
+        200 => (one, other),
+        _ => (other, one),
+    };
+    assert_eq!(first.0, 200, "{first:?}");
+    let service = &first.1["data"]["services"][0];
+    assert_eq!(service["reason"], "no answer within 1 s", "{first:?}");
+    let words = second.1["error"].as_str().unwrap_or_default();
+    assert_eq!(second.0, 409, "{second:?}");
+    assert!(words.contains("being probed already"), "{second:?}");
+    assert_eq!(probe(&house, "one").await.0, 200, "its turn is over");
 }
 
 #[tokio::test]

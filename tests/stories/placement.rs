@@ -172,6 +172,67 @@ async fn what_is_asked_of_a_fleet_without_rtmp_is_about_what_it_has() {
 }
 
 #[tokio::test]
+async fn all_protocols_that_are_listened_for_are_explained_in_one_answer() {
+    let house = House::open("").await;
+    house.register_with("packager", r#""http":["8080"]"#);
+    house.register_with("camera", r#""rtmp":["1935"]"#);
+    let ask = async |more: &str| {
+        let path = format!("/api/v1/explain?stream=live/never{more}");
+        let (status, told) = get(house.at.system, &path).await;
+        assert_eq!(status, 200, "{more}: {told}");
+        serde_json::from_str::<serde_json::Value>(&told).expect("JSON")["data"].take()
+    };
+    let all = ask("&protocol=all").await;
+    assert_eq!(all["stream"], "__defaultVhost__/live/never");
+    assert_eq!(all.as_object().expect("an object").len(), 2, "{all}");
+    let protocols = all["protocols"].as_array().expect("a list");
+    let names: Vec<&str> = protocols
+        .iter()
+        .filter_map(|one| one["protocol"].as_str())
+        .collect();
+    let expected: Vec<&str> = Protocol::ALL.iter().map(|one| one.as_str()).collect();
+    assert_eq!(names, expected, "the house listens for each");
+    for one in protocols {
+        let name = one["protocol"].as_str().expect("a name");
+        let mut alone = ask(&format!("&protocol={name}")).await;
+        alone["protocol"] = name.into();
+        assert_eq!(*one, alone, "{name}");
+    }
+    let origin = |name: &str| {
+        let of = |one: &&serde_json::Value| one["protocol"] == name;
+        protocols.iter().find(of).expect(name)["origin"].as_str()
+    };
+    assert_eq!(
+        (origin("rtmp"), origin("http_flv"), origin("srt")),
+        (Some("camera"), Some("packager"), None)
+    );
+    let without = ask("&protocol=all&without=camera").await;
+    assert_eq!(without["protocols"][5]["protocol"], "rtmp");
+    assert!(without["protocols"][5]["origin"].is_null(), "{without}");
+
+    // What a client may is said of what it speaks.
+    for (client, count) in [("play", 9), ("play%20over%20srt", 1)] {
+        let said = ask(&format!("&protocol=all&as={client}")).await;
+        let said = said["protocols"].as_array().expect("a list").iter();
+        let told = said.filter(|one| one.get("access").is_some());
+        assert_eq!(told.count(), count, "{client}");
+    }
+    let mistake = "/api/v1/explain?stream=live/never&protocol=all&as=sing";
+    assert_eq!(get(house.at.system, mistake).await.0, 400);
+
+    let narrow = House::open("[http]\nlisten = \"\"\n[api]\nlisten = \"\"\n").await;
+    let (_, told) = get(
+        narrow.at.system,
+        "/api/v1/explain?stream=live/a&protocol=all",
+    )
+    .await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let protocols = told["data"]["protocols"].as_array().expect("a list");
+    let names: Vec<&serde_json::Value> = protocols.iter().map(|one| &one["protocol"]).collect();
+    assert_eq!(names, ["rtmp", "rtsp", "srt"]);
+}
+
+#[tokio::test]
 async fn every_mistake_is_told_in_json_with_its_field() {
     let house = House::open("").await;
     // The method; the path; the field that is wrong.

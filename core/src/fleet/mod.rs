@@ -8,6 +8,7 @@ pub mod attributes;
 pub mod drain;
 pub mod health;
 pub mod inventory;
+mod last;
 pub mod listed;
 pub mod load;
 mod member;
@@ -16,6 +17,7 @@ mod reconcile;
 mod registration;
 mod setups;
 
+pub use last::last_for;
 pub use member::{Member, State};
 pub use reconcile::Reconciled;
 pub use registration::{Change, FleetFull, Registered};

@@ -483,3 +483,80 @@ fn one_silent_origin_of_four_is_believed_to_be_dead() {
     assert!(!fleet.suspects_itself(later));
     assert_eq!(candidates(&fleet, later, Service::Rtmp).len(), 3);
 }
+
+#[test]
+fn an_origin_is_the_last_for_what_no_other_one_takes() {
+    let offering = |name: &str, endpoints: &str| {
+        let body =
+            format!(r#"{{"ip":"10.0.0.1","server":"{name}","service":"s","pid":"1",{endpoints}}}"#);
+        parse_registration(body.as_bytes(), &AddressRules::default()).expect("a registration")
+    };
+    let both = r#""rtmp":["1935"],"http":["8080"],"api":["1985"]"#;
+    let rtmp = |port: u16| format!(r#""rtmp":["{port}"]"#);
+    let asks = |change: &dyn Fn(&mut Fleet, Instant)| {
+        let (mut fleet, now) = fleet();
+        for (name, endpoints) in [("one", both), ("two", &rtmp(1936)), ("three", &rtmp(1937))] {
+            fleet.register(now, offering(name, endpoints)).unwrap();
+        }
+        change(&mut fleet, now);
+        let members: Vec<(OriginId, Member)> = fleet
+            .members()
+            .map(|(id, member)| (id.clone(), member.clone()))
+            .collect();
+        last_for(&members, now, &"one".into())
+    };
+    let duty = |names: &'static [&str], duty: Duty| {
+        move |fleet: &mut Fleet, _: Instant| {
+            for name in names {
+                assert!(fleet.set_duty(&(*name).into(), duty), "{name}");
+            }
+        }
+    };
+    let draining = Duty::Draining(Drain::begin(
+        Duty::Active,
+        Instant::now_for_tests(),
+        None,
+        Cause::Operator,
+    ));
+    let fails = |name: &'static str| {
+        move |fleet: &mut Fleet, now: Instant| {
+            fleet.dial_failed(now, &name.into(), Fault::Refused, "refused");
+        }
+    };
+    let both_fail = |fleet: &mut Fleet, now: Instant| {
+        fails("two")(fleet, now);
+        fails("three")(fleet, now);
+    };
+    // What is different, and what "one" is the last for. Its HTTP API is nobody's stream.
+    type Row<'a> = (&'a str, &'a dyn Fn(&mut Fleet, Instant), &'a [Service]);
+    let rows: [Row<'_>; 8] = [
+        ("others take RTMP", &|_, _| {}, &[Service::Http]),
+        (
+            "one of them does",
+            &duty(&["two"], draining),
+            &[Service::Http],
+        ),
+        (
+            "none of them does",
+            &duty(&["two", "three"], Duty::Disabled),
+            &[Service::Http, Service::Rtmp],
+        ),
+        ("one of them fails", &fails("two"), &[Service::Http]),
+        (
+            "all of them fail",
+            &both_fail,
+            &[Service::Http, Service::Rtmp],
+        ),
+        ("it fails itself", &fails("one"), &[Service::Http]),
+        ("it drains by now", &duty(&["one"], draining), &[]),
+        (
+            "nobody takes anything",
+            &duty(&["one", "two", "three"], Duty::Disabled),
+            &[],
+        ),
+    ];
+    for (cause, change, expected) in rows {
+        assert_eq!(asks(change), expected, "{cause}");
+    }
+    assert_eq!(last_for(&[], Instant::now_for_tests(), &"one".into()), []);
+}

@@ -50,6 +50,20 @@ pub struct Named {
     pub ask: Ask,
 }
 
+/// An origin that is to get no new clients.
+#[derive(Debug, Args)]
+pub struct DisableArguments {
+    /// The origin, by the id that `sluicegate origins` shows.
+    #[arg(value_parser = not_empty)]
+    pub origin: String,
+    /// Even if no other origin takes new streams then.
+    #[arg(long)]
+    pub force: bool,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
 /// An origin, or the proxy itself.
 #[derive(Debug, Args)]
 pub struct Whom {
@@ -76,6 +90,9 @@ pub struct DrainArguments {
     /// Return only when nobody is left, and print how far it has come.
     #[arg(long)]
     pub wait: bool,
+    /// Even if no other origin takes new streams then.
+    #[arg(long, conflicts_with = "proxy")]
+    force: bool,
 }
 
 /// Which rows of a list, and in which order.
@@ -252,6 +269,33 @@ impl Deadline {
     pub(super) fn query(&self) -> String {
         format!("deadline={}", escaped(&self.0))
     }
+}
+
+impl DrainArguments {
+    /// The drain as a query of the API.
+    pub(in crate::cli) fn query(&self) -> String {
+        let parts = [
+            self.whom.query(),
+            self.deadline
+                .as_ref()
+                .map_or_else(String::new, Deadline::query),
+            forced(self.force).to_owned(),
+        ];
+        let given = parts.into_iter().filter(|part| !part.is_empty());
+        given.collect::<Vec<_>>().join("&")
+    }
+}
+
+impl DisableArguments {
+    /// The disabling as a query of the API.
+    pub(in crate::cli) const fn query(&self) -> &'static str {
+        forced(self.force)
+    }
+}
+
+/// Whether what leaves nobody is done all the same, as a query of the API.
+const fn forced(force: bool) -> &'static str {
+    if force { "force=true" } else { "" }
 }
 
 impl BanArguments {

@@ -11,8 +11,9 @@ mod tell;
 pub use arguments::NotAProxyUrl;
 pub(crate) use arguments::proxy_of;
 pub use arguments::{
-    Ask, BanArguments, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments,
-    MoveArguments, Named, Numbered, Output, RebalanceArguments, UnbanArguments, Whom,
+    Ask, BanArguments, Deadline, DisableArguments, DrainArguments, EventArguments,
+    ExplainArguments, ListArguments, MoveArguments, Named, Numbered, Output, RebalanceArguments,
+    UnbanArguments, Whom,
 };
 
 use std::io;
@@ -40,7 +41,7 @@ pub enum Command {
     /// List the bans.
     Bans(Ask),
     /// Send no new clients to an origin.
-    Disable(Named),
+    Disable(DisableArguments),
     /// Drain an origin, or the proxy.
     Drain(DrainArguments),
     /// List what happened.
@@ -53,6 +54,8 @@ pub enum Command {
     Move(MoveArguments),
     /// List the origins.
     Origins(Ask),
+    /// Ask an origin how it is.
+    Probe(Named),
     /// Show everything at a glance.
     Ps(Ask),
     /// Move streams away from overloaded origins, or show which.
@@ -182,7 +185,16 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             let document = caller.ask(method, "/api/v1/rebalance").await?;
             caller.shown(&it.ask, document, |plan| rebalance::told(&plan, it.dry_run))
         }
-        Command::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
+        Command::Probe(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
+            let path = format!("/api/v1/origins/{}/probe", escaped(&it.origin));
+            let document = caller.ask(Method::POST, &path).await?;
+            caller.shown(&it.ask, document, |probed| tell::probed(&probed))
+        }
+        Command::Disable(it) => {
+            let origin = Some(it.origin.as_str());
+            duty(&it.ask, environment, origin, "disable", it.query()).await
+        }
         Command::Undrain(it) => {
             let query = it.query();
             duty(
@@ -195,10 +207,8 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             .await
         }
         Command::Drain(it) => {
-            let deadline = it.deadline.as_ref().map(Deadline::query);
-            let query = format!("{}&{}", it.whom.query(), deadline.unwrap_or_default());
             let origin = it.whom.origin.as_deref();
-            let text = duty(&it.whom.ask, environment, origin, "drain", &query).await?;
+            let text = duty(&it.whom.ask, environment, origin, "drain", &it.query()).await?;
             if !it.wait {
                 return Ok(text);
             }
@@ -262,9 +272,13 @@ async fn duty(
     verb: &str,
     query: &str,
 ) -> Result<String, OperateError> {
-    let path = match origin {
-        Some(origin) => format!("/api/v1/origins/{}/{verb}?{query}", escaped(origin)),
-        None => format!("/api/v1/proxy/{verb}?{query}"),
+    let whom = match origin {
+        Some(origin) => format!("origins/{}", escaped(origin)),
+        None => "proxy".to_owned(),
+    };
+    let path = match query {
+        "" => format!("/api/v1/{whom}/{verb}"),
+        query => format!("/api/v1/{whom}/{verb}?{query}"),
     };
     let caller = ProxyClient::new(ask, environment)?;
     let document = caller.ask(Method::POST, &path).await?;

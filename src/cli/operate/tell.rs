@@ -5,8 +5,8 @@ use sluicegate_core::counted::counted;
 
 use super::table::{WIDTH, table};
 use crate::api::{
-    Ban, Banned, Bans, Coverage, Drain, Duty, EndedCount, Missing, Move, Origin, Origins, Proxy,
-    Session, Sessions, Stream, Streams,
+    Ban, Banned, Bans, Coverage, Drain, Duty, EndedCount, Missing, Move, Origin, Origins, Probed,
+    Proxy, ServiceProbe, Session, Sessions, Stream, Streams,
 };
 
 /// What `ps` asks for.
@@ -247,6 +247,29 @@ fn proxies(proxy: &Proxy) -> String {
     format!("{}\n", table(["PROXY", "SYSTEM API", "VERSION"], &all))
 }
 
+/// What an origin says.
+pub(super) fn probed(it: &Probed) -> String {
+    let row = |one: &ServiceProbe| {
+        let answer = match (one.ok, &one.reason) {
+            (Some(true), _) => "ok".to_owned(),
+            (_, reason) => text(reason.as_deref()),
+        };
+        let ms = one.ms.map(|ms| format!("{ms:.1}"));
+        [
+            one.service.clone(),
+            one.at.clone(),
+            text(ms.as_deref()),
+            answer,
+        ]
+    };
+    let rows: Vec<[String; 4]> = it.services.iter().map(row).collect();
+    let state = format!("{} is {} now\n", it.id, it.state);
+    match rows.as_slice() {
+        [] => state,
+        rows => table(["SERVICE", "AT", "MS", "ANSWER"], rows) + &state,
+    }
+}
+
 /// The new duty of an origin.
 pub(super) fn origin_duty(it: &Duty) -> String {
     match &it.drain {
@@ -420,6 +443,28 @@ mod tests {
             said.starts_with("viewer seven is banned for 2h03m; 2 sessions"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_probe_is_a_table_with_what_comes_of_it() {
+        let data = json!({"id": "one", "state": "up", "services": [
+            {"service": "rtmp", "at": "10.0.0.1:1935", "ok": true, "reason": null, "ms": 1.26, "judged": true},
+            {"service": "http", "at": "10.0.0.1:8080", "ok": false, "reason": "connection refused", "ms": 0.4, "judged": false},
+            {"service": "srt", "at": "10.0.0.1:10080", "ok": null, "reason": "srt is served over UDP and cannot be asked",
+             "ms": null, "judged": false}]});
+        let text = probed(&read(data));
+        fits(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(
+            lines[1].contains("1.3") && lines[1].ends_with("ok"),
+            "{text}"
+        );
+        assert!(lines[2].ends_with("connection refused"), "{text}");
+        assert!(lines[3].contains(" - "), "{text}");
+        assert_eq!(lines[4], "one is up now");
+        let nothing = json!({"id": "one", "state": "suspect", "services": []});
+        assert_eq!(probed(&read(nothing)), "one is suspect now\n");
     }
 
     #[test]

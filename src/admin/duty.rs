@@ -1,0 +1,262 @@
+//! What an operator wants of an origin: that it drains, is disabled, is taken back, or is no more; and when that is refused.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use sluicegate_core::fleet::drain::{Cause, Duty};
+use sluicegate_core::fleet::last_for;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::Service;
+
+use super::asked::{Path, Query};
+use super::drain::{drain_document, not_a_duration, time_limit};
+use super::fleet::{NO_ORIGIN, data};
+use super::{System, problem};
+use crate::api::{self, Coverage, Done, Scope};
+
+/// The query of a change that has no deadline.
+#[derive(Debug, Deserialize)]
+// A condition that is misspelt is no wish to go on without it.
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    expect: Option<Expected>,
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    scope: Scope,
+}
+
+/// The query of a drain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DrainQuery {
+    deadline: Option<String>,
+    expect: Option<Expected>,
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    scope: Scope,
+}
+
+/// What the caller believes that the origin does now.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expected {
+    Active,
+    Disabled,
+    Draining,
+}
+
+/// `POST /api/v1/origins/{id}/drain`.
+pub(super) async fn drain(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(asked): Query<DrainQuery>,
+) -> Response {
+    let Ok(time_limit) = time_limit(asked.deadline.as_deref()) else {
+        return not_a_duration();
+    };
+    let change = Change {
+        expect: asked.expect,
+        force: asked.force,
+        scope: asked.scope,
+    };
+    let id = OriginId::from(id);
+    {
+        let _turn = system.duties.lock().await;
+        if let Err(refused) = system.may_leave(&id, &change) {
+            return refused;
+        }
+        let registry = system.proxy.registry();
+        registry.drain(&id, time_limit, Cause::Operator);
+    }
+    told(&system, &id, change.scope, time_limit).await
+}
+
+/// `POST /api/v1/origins/{id}/disable`.
+pub(super) async fn disable(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(change): Query<Change>,
+) -> Response {
+    let id = OriginId::from(id);
+    {
+        let _turn = system.duties.lock().await;
+        if let Err(refused) = system.may_leave(&id, &change) {
+            return refused;
+        }
+        system.proxy.registry().disable(&id);
+    }
+    told(&system, &id, change.scope, None).await
+}
+
+/// `POST /api/v1/origins/{id}/undrain`.
+pub(super) async fn undrain(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(change): Query<Change>,
+) -> Response {
+    let id = OriginId::from(id);
+    {
+        let _turn = system.duties.lock().await;
+        if let Err(refused) = system.is_as_expected(&id, &change) {
+            return refused;
+        }
+        system.proxy.registry().undrain(&id);
+    }
+    told(&system, &id, change.scope, None).await
+}
+
+/// `DELETE /api/v1/origins/{id}`.
+pub(super) async fn deregister(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(change): Query<Change>,
+) -> Response {
+    let id = OriginId::from(id);
+    let registry = system.proxy.registry();
+    let cluster = system.proxy.cluster();
+    let cluster = cluster.filter(|_| change.scope == Scope::Cluster);
+    let is_used = match cluster {
+        Some(_) if registry.member(&id).is_some() => {
+            let others = system.other_origins(change.scope).await;
+            // A proxy that does not answer may have sessions on it.
+            others.use_it(id.as_str()) || !others.missing.is_empty()
+        }
+        _ => false,
+    };
+    let _turn = system.duties.lock().await;
+    if let Err(refused) = system.may_leave(&id, &change) {
+        return refused;
+    }
+    match cluster {
+        Some(cluster) => {
+            let is_used = is_used || registry.left(&id).total() > 0;
+            cluster.tell_deregistered(&id, is_used).await;
+        }
+        None => drop(registry.deregister(&id)),
+    }
+    axum::Json(Done::default()).into_response()
+}
+
+impl System {
+    /// Whether an origin may take no more streams.
+    ///
+    /// # Errors
+    /// The answer to who wants that: it is not known or not as expected, or its clients would find nobody.
+    fn may_leave(&self, id: &OriginId, change: &Change) -> Result<(), Response> {
+        self.is_as_expected(id, change)?;
+        if change.force {
+            return Ok(());
+        }
+        let members = self.proxy.registry().origins();
+        let services = last_for(&members, Instant::now(), id);
+        if services.is_empty() {
+            return Ok(());
+        }
+        let words = format!(
+            "{id} is the last one for {}: no other active origin that is up takes new streams of that; force=true (--force) does it all the same",
+            listed(&services)
+        );
+        Err(problem(StatusCode::CONFLICT, &words))
+    }
+
+    /// Whether an origin is known, and does what the caller believes.
+    ///
+    /// # Errors
+    /// The answer if not.
+    fn is_as_expected(&self, id: &OriginId, change: &Change) -> Result<(), Response> {
+        let Some(duty) = self.proxy.registry().duty(id) else {
+            return Err(problem(StatusCode::NOT_FOUND, NO_ORIGIN));
+        };
+        match change.expect {
+            Some(expected) if expected.as_str() != duty.as_str() => {
+                let words = format!(
+                    "{id} is {} now, not {} as was expected",
+                    duty.as_str(),
+                    expected.as_str()
+                );
+                Err(problem(StatusCode::CONFLICT, &words))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Expected {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What became of the origin. The other proxies hear of it, unless only this one was meant.
+async fn told(
+    system: &System,
+    id: &OriginId,
+    scope: Scope,
+    time_limit: Option<Duration>,
+) -> Response {
+    let registry = system.proxy.registry();
+    let Some(duty) = registry.duty(id) else {
+        return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
+    };
+    if scope == Scope::Cluster
+        && let Some(cluster) = system.proxy.cluster()
+    {
+        cluster.tell_duty(id, duty, time_limit).await;
+    }
+    let left = registry.left(id);
+    let mut drain = match duty {
+        Duty::Draining(drain) => Some(drain_document(&drain, left, system.proxy.drain_pace())),
+        Duty::Active | Duty::Disabled => None,
+    };
+    let others = system.other_origins(scope).await;
+    if let Some(drain) = &mut drain {
+        others.add_to(id.as_str(), drain);
+    }
+    data(api::Duty {
+        id: id.as_str().to_owned(),
+        duty: duty.as_str().to_owned(),
+        drain,
+        publishers: left.publishers as u64,
+        players: left.players as u64,
+        coverage: Coverage::of(scope, others.missing),
+    })
+    .into_response()
+}
+
+/// `http, rtmp and srt`.
+fn listed(services: &[Service]) -> String {
+    let names: Vec<&str> = services.iter().map(|service| service.as_str()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_listed_as_people_say_them() {
+        for (services, words) in [
+            (&[Service::Rtmp][..], "rtmp"),
+            (&[Service::Http, Service::Rtmp], "http and rtmp"),
+            (
+                &[Service::Http, Service::Rtmp, Service::Srt],
+                "http, rtmp and srt",
+            ),
+        ] {
+            assert_eq!(listed(services), words);
+        }
+    }
+}
