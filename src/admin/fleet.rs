@@ -151,16 +151,13 @@ impl System {
         members: &[(OriginId, Member)],
         scope: Scope,
     ) -> (Vec<api::Origin>, Vec<Missing>) {
-        let mut sessions: HashMap<String, u64> = HashMap::new();
-        let mut count = |origin: &str| match sessions.get_mut(origin) {
-            Some(count) => *count += 1,
-            None => drop(sessions.insert(origin.to_owned(), 1)),
-        };
-        self.proxy.sessions().look(false, |row| {
-            if !row.is_preview() {
-                row.with_origin(&mut count);
-            }
-        });
+        let lines = self.proxy.sessions().lines();
+        let mut counts = vec![0; lines.origins.len()];
+        for line in lines.scattered().filter(|line| !line.is_preview) {
+            counts[line.origin as usize] += 1;
+        }
+        let named = lines.origins.iter().map(OriginId::as_str);
+        let sessions: HashMap<&str, u64> = named.zip(counts).collect();
         let mut usage: HashMap<OriginId, Usage> = HashMap::new();
         for standing in self.proxy.registry().survey(None) {
             usage.insert(standing.origin, standing.usage);
@@ -208,7 +205,7 @@ impl Others {
         self.origins.iter().filter(move |row| row.id == id)
     }
 
-    /// Whether they have sessions on an origin, or legs to it.
+    /// Whether they have sessions on an origin. A session is counted a second late where there are many, and its leg is not.
     pub(super) fn use_it(&self, id: &str) -> bool {
         self.of(id).any(|row| row.sessions + row.legs > 0)
     }

@@ -1,11 +1,9 @@
 //! Lists in pages: sessions, sessions that ended, events; `streams` has those of streams. Without any parameter the lists of sessions and
 //! streams are whole, as they always were.
 
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::body::Body;
@@ -20,14 +18,15 @@ use sluicegate_core::events::{Event, Kind, News};
 use sluicegate_core::list::{
     Columns, Cursor, Key, ListQuery, Listed, Page, Selection, mentions, merge,
 };
+use sluicegate_core::stream::{Action, Protocol};
 
 use super::columns::{ENDED, EVENTS, SESSIONS};
 use super::fleet::{all_sessions, session_document};
 use super::{System, lookup, problem};
 use crate::api::{
-    self, Coverage, EndedSession, EndedSessions, Envelope, Events, Listing, Scope, Sessions,
+    self, Coverage, EndedSession, EndedSessions, Envelope, Events, Listing, Scope, Sessions, by_age,
 };
-use crate::sessions::{Direction, Row, Sessions as Table};
+use crate::sessions::{Line, Lines, Sessions as Table, State as SessionState};
 
 /// What a request for a list asks, besides its page.
 pub(super) struct ListRequest {
@@ -106,119 +105,141 @@ impl<R: Listed> Listed for Ours<'_, R> {
     }
 }
 
-/// An open session, looked at without writing its document.
-struct Open<'a> {
-    row: &'a Row,
-    origin: &'a str,
-    /// Its client's address in words, where these are looked at.
-    client: &'a str,
-    /// The address that is asked for, if one is.
-    wanted: Option<IpAddr>,
-    now: tokio::time::Instant,
+/// What a list of sessions asks for, as the lines have it.
+struct Wanted<'a> {
+    lines: &'a Lines,
+    action: Option<Action>,
+    /// The address as it is shown, without a port.
+    client: Option<String>,
+    key: Option<u32>,
+    origin: Option<u32>,
+    protocol: Option<Protocol>,
+    state: Option<SessionState>,
+    text: Option<WantedText>,
 }
 
-impl Listed for Open<'_> {
-    fn place(&self, column: &str) -> Cursor<'_> {
-        let row = self.row;
-        let both = |of: fn(&Row, Direction) -> u64| {
-            Key::of(of(row, Direction::ToClient) + of(row, Direction::ToOrigin))
-        };
-        Cursor {
-            key: match column {
-                "age" => {
-                    Key::of(u64::try_from(row.age_at(self.now).as_millis()).unwrap_or(u64::MAX))
-                }
-                "bytes" => both(Row::bytes),
-                "client" => Key::from(self.client),
-                "origin" => Key::from(self.origin),
-                "rate" => both(Row::bps),
-                "stream" => Key::from(row.request.stream.as_str()),
-                _ => Key::of(row.id),
-            },
-            proxy: "".into(),
-            id: Key::of(row.id),
+/// Where a text is to be found: in one of the three.
+struct WantedText {
+    /// For each name of a stream, whether it is in that.
+    in_names: Vec<bool>,
+    /// The same for origins.
+    in_origins: Vec<bool>,
+    /// In lower case, if it can be in an address: writing and searching all of them takes time, and most texts are in none.
+    in_addresses: Option<String>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(asked: &ListQuery, lines: &'a Lines) -> Self {
+        let is = |name: &str, shown: &str| asked.filter(name) == Some(shown);
+        let actions = [Action::Play, Action::Publish];
+        let states = [
+            SessionState::Connecting,
+            SessionState::Waiting,
+            SessionState::Relaying,
+            SessionState::Held,
+        ];
+        // What no line names is nowhere.
+        let nowhere = u32::MAX;
+        let place = |found: Option<usize>| found.map_or(nowhere, |place| place as u32);
+        let client = asked.filter("client").map(|text| {
+            let address = text.parse::<IpAddr>();
+            address.map_or_else(|_| text.to_owned(), |address| address.to_string())
+        });
+        let key = asked.filter("stream").map(|stream| {
+            let mut keys = lines.keys.iter();
+            place(keys.position(|key| key.as_str() == stream))
+        });
+        let origin = asked.filter("origin").map(|name| {
+            let mut origins = lines.origins.iter();
+            place(origins.position(|origin| origin.as_str() == name))
+        });
+        Self {
+            lines,
+            action: actions.into_iter().find(|one| is("action", one.as_str())),
+            client,
+            key,
+            origin,
+            protocol: Protocol::ALL
+                .into_iter()
+                .find(|one| is("protocol", one.as_str())),
+            state: states.into_iter().find(|one| is("state", one.as_str())),
+            text: asked.q.as_deref().map(|text| WantedText::of(text, lines)),
         }
     }
 
-    fn has(&self, filter: &str, value: &str) -> bool {
-        let row = self.row;
-        match filter {
-            "action" => row.request.action.as_str() == value,
-            "client" => self.wanted == Some(row.request.client.ip()),
-            "origin" => self.origin == value,
-            "protocol" => row.request.protocol.as_str() == value,
-            "state" => row.state().as_str() == value,
-            "stream" => row.key.as_str() == value,
-            _ => false,
+    fn has(&self, line: &Line) -> bool {
+        let lines = self.lines;
+        self.action.is_none_or(|wanted| line.action == wanted)
+            && self.protocol.is_none_or(|wanted| line.protocol == wanted)
+            && self.state.is_none_or(|wanted| line.state == wanted)
+            && self.origin.is_none_or(|wanted| line.origin == wanted)
+            && self.key.is_none_or(|wanted| lines.key(line) == wanted)
+            && (self.client.as_deref()).is_none_or(|wanted| line.client.is_at(wanted))
+            && self.text.as_ref().is_none_or(|wanted| wanted.is_in(line))
+    }
+}
+
+impl WantedText {
+    fn of(text: &str, lines: &Lines) -> Self {
+        let is_of_addresses = |byte: u8| byte.is_ascii_hexdigit() || b".:[]%".contains(&byte);
+        let origins = lines.origins.iter();
+        Self {
+            in_names: lines.names_that(|name| mentions(name, text)),
+            in_origins: origins
+                .map(|origin| mentions(origin.as_str(), text))
+                .collect(),
+            in_addresses: text
+                .bytes()
+                .all(is_of_addresses)
+                .then(|| text.to_ascii_lowercase()),
         }
     }
 
-    fn mentions(&self, text: &str) -> bool {
-        let mut texts = [self.row.request.stream.as_str(), self.origin, self.client].into_iter();
-        texts.any(|one| mentions(one, text))
+    fn is_in(&self, line: &Line) -> bool {
+        self.in_names[line.name as usize]
+            || self.in_origins[line.origin as usize]
+            || (self.in_addresses.as_deref())
+                .is_some_and(|text| line.client.as_str().contains(text))
+    }
+}
+
+/// How a session is sorted by `column`.
+fn key_by(column: &str) -> for<'a> fn(&'a Lines, &'a Line) -> Key<'a> {
+    match column {
+        "age" => |_, line| by_age(line.started),
+        "bytes" => |_, line| Key::of(line.bytes),
+        "client" => |_, line| Key::from(line.client.as_str()),
+        "origin" => |lines, line| Key::from(lines.origin(line)),
+        "rate" => |_, line| Key::of(line.bps),
+        "stream" => |lines, line| Key::from(lines.stream(line)),
+        _ => |_, line| Key::of(line.id),
     }
 }
 
 /// The page of the open sessions of the proxy that is called `own`.
 fn page_of_open(table: &Table, own: Option<&str>, asked: &ListQuery) -> Page<api::Session> {
     let proxy = own.unwrap_or_default();
-    let wanted = asked.filter("client").and_then(|text| text.parse().ok());
-    // Writing the address of every client takes time, and most texts are in none.
-    let may_be_in_address = |text: &str| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || b".:[]".contains(&byte))
-    };
-    let sorted_by = |column| asked.sort.column == column;
-    let needs_client = sorted_by("client") || asked.q.as_deref().is_some_and(may_be_in_address);
-    let needs_origin = sorted_by("origin") || asked.q.is_some() || asked.filter("origin").is_some();
-    // What is on the page had better come first: what comes later is then looked at, and not kept.
-    let newest_first = matches!(
-        (asked.sort.column, asked.sort.descending),
-        ("id", true) | ("age", false)
-    );
-    let now = tokio::time::Instant::now();
-    let mut client = String::new();
     let mut selection = Selection::new(asked);
-    table.look(newest_first, |row| {
-        if needs_client {
-            client.clear();
-            write_client(&mut client, row.request.client.socket());
-        }
-        let mut look = |origin: &str| {
-            let open = Open {
-                row,
-                origin,
-                client: &client,
-                wanted,
-                now,
+    if asked.filter("proxy").is_none_or(|wanted| wanted == proxy) {
+        let lines = table.lines();
+        let (wanted, key) = (Wanted::of(asked, &lines), key_by(asked.sort.column));
+        for line in lines.scattered().filter(|line| wanted.has(line)) {
+            let place = Cursor {
+                key: key(&lines, line),
+                proxy: proxy.into(),
+                id: Key::of(line.id),
             };
-            selection.look(&Ours { row: &open, proxy }, || Arc::clone(row));
-        };
-        match needs_origin {
-            true => row.with_origin(look),
-            false => look(""),
+            selection.found(place, || line.id);
         }
-    });
-    of_documents(selection.page(), |row| session_document(own, &row))
-}
-
-/// Writes an address as it is shown. A list may have to write 100,000, so that the usual kind takes a shorter way than formatting.
-fn write_client(text: &mut String, client: SocketAddr) {
-    fn push(text: &mut String, number: u16) {
-        if number >= 10 {
-            push(text, number / 10);
-        }
-        text.extend(char::from_digit(u32::from(number % 10), 10));
     }
-    let SocketAddr::V4(client) = client else {
-        let _ = write!(text, "{client}");
-        return;
-    };
-    for (octet, after) in client.ip().octets().into_iter().zip(['.', '.', '.', ':']) {
-        push(text, octet.into());
-        text.push(after);
+    let Page { rows, total, more } = selection.page();
+    // One that ended a moment ago is on no page.
+    let rows = rows.into_iter().filter_map(|id| table.row(id));
+    Page {
+        rows: rows.map(|row| session_document(own, &row)).collect(),
+        total,
+        more,
     }
-    push(text, client.port());
 }
 
 /// `GET /api/v1/sessions`.
@@ -448,13 +469,16 @@ const WORTH_COMPRESSING: usize = 1_400;
 #[cfg(test)]
 pub(super) mod tests {
 
+    use std::net::SocketAddr;
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
+    use sluicegate_core::list::select;
+    use sluicegate_core::stream::{StreamUrl, VhostRule};
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::sessions::{Limits, Request};
+    use crate::sessions::{Direction, Limits, Request};
 
     /// A table of `count` sessions, ten on each stream, and what keeps them open.
     pub(in crate::admin) fn table(count: u32) -> (Arc<Table>, Vec<impl Sized>) {
@@ -481,7 +505,11 @@ pub(super) mod tests {
                     _ => Action::Play,
                 },
                 protocol: Protocol::Rtmp,
-                client: SocketAddr::from((std::net::Ipv4Addr::from(number), 5000)).into(),
+                client: match number % 50 {
+                    49 => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 5000)),
+                    _ => SocketAddr::from((std::net::Ipv4Addr::from(number), 5000)),
+                }
+                .into(),
                 by_way_of: None,
                 credentials: None,
                 stream,
@@ -500,11 +528,19 @@ pub(super) mod tests {
         (table, open)
     }
 
-    /// Asks five times; an answer is to come within 10 ms and have at most 25 kB.
-    pub(in crate::admin) fn within_milliseconds<D: Serialize>(what: &str, answer: impl Fn() -> D) {
+    /// Asks five times while the lines of the sessions are renewed, as they are once a second; an answer is to come within 10 ms and
+    /// have at most 25 kB.
+    pub(in crate::admin) fn within_milliseconds<D: Serialize>(
+        what: &str,
+        table: &Table,
+        answer: impl Fn() -> D,
+    ) {
         let mut took = Vec::new();
         let mut size = 0;
+        // Whoever looks first waits for the lines.
+        drop(answer());
         for _ in 0..5 {
+            table.renew_lines();
             let begun = std::time::Instant::now();
             let document = answer();
             size = serde_json::to_vec(&document).expect("JSON").len();
@@ -520,19 +556,81 @@ pub(super) mod tests {
         );
     }
 
-    #[test]
-    fn addresses_are_written_as_they_are_shown() {
-        for shown in [
-            "0.0.0.0:0",
-            "10.200.3.45:1935",
-            "255.255.255.255:65535",
-            "[2001:db8::1]:80",
-            "[::ffff:192.0.2.1]:5000",
-        ] {
-            let mut written = String::new();
-            write_client(&mut written, shown.parse().expect("an address"));
-            assert_eq!(written, shown);
+    /// The ids on every page of a list.
+    fn pages<R>(
+        asked: &str,
+        page: impl Fn(&ListQuery) -> Page<R>,
+        place: impl Fn(&R, &str) -> Cursor<'static>,
+    ) -> (usize, Vec<Key<'static>>) {
+        let mut ids = Vec::new();
+        let mut after = String::new();
+        loop {
+            let pairs = form_urlencoded::parse(asked.as_bytes()).chain([
+                ("limit".into(), "7".into()),
+                ("after".into(), after.as_str().into()),
+            ]);
+            let asked = ListQuery::read(pairs, &SESSIONS).expect("a query");
+            let page = page(&asked);
+            ids.extend(page.rows.iter().map(|row| place(row, "id").id));
+            let last = page.rows.last().filter(|_| page.more);
+            match last {
+                Some(row) => after = place(row, asked.sort.column).cursor(asked.sort),
+                None => return (page.total, ids),
+            }
         }
+    }
+
+    #[test]
+    fn a_session_is_listed_as_its_document_is() {
+        let (table, open) = table(60);
+        let documents: Vec<api::Session> = table
+            .list()
+            .iter()
+            .map(|row| session_document(Some("p"), row))
+            .collect();
+        let sorts = SESSIONS
+            .sorts
+            .iter()
+            .flat_map(|sort| [format!("sort={sort}"), format!("sort=-{sort}")]);
+        let others = [
+            "q=CAM-3",
+            "q=origin-1",
+            "q=0.0.0.1",
+            "q=nobody",
+            "q=%5B2001",
+            "q=:5000&sort=-client",
+            "action=publish",
+            "client=0.0.0.7",
+            "client=2001:DB8:0::1",
+            "client=0.0.0",
+            "origin=origin-7&sort=-age",
+            "origin=nobody",
+            "protocol=rtmp",
+            "protocol=srt",
+            "proxy=p",
+            "proxy=q",
+            "state=connecting",
+            "state=held",
+            "stream=__defaultVhost__/live/cam-5",
+            "stream=live/cam-5",
+            "action=play&origin=origin-3&q=cam&sort=-rate",
+        ];
+        for asked in sorts.chain(others.map(str::to_owned)) {
+            let by_lines = pages(
+                &asked,
+                |asked| page_of_open(&table, Some("p"), asked),
+                |row, column| row.place(column).into_owned(),
+            );
+            let by_documents = pages(
+                &asked,
+                |asked| of_documents(select(&documents, asked), api::Session::clone),
+                |row, column| row.place(column).into_owned(),
+            );
+            assert_eq!(by_lines, by_documents, "{asked}");
+        }
+        drop(open);
+        let asked = ListQuery::read([("limit", "5")], &SESSIONS).expect("a query");
+        assert_eq!(page_of_open(&table, None, &asked).total, 0);
     }
 
     #[test]
@@ -557,7 +655,7 @@ pub(super) mod tests {
         let others = others.map(|(name, value)| (name, value.to_owned()));
         for pair in sorts.chain(others) {
             let asked = ListQuery::read([&pair].map(|(a, b)| (*a, b)), &SESSIONS).expect("a query");
-            within_milliseconds(&format!("sessions, {pair:?}"), || {
+            within_milliseconds(&format!("sessions, {pair:?}"), &table, || {
                 let page = page_of_open(&table, None, &asked);
                 Sessions::of(page, asked.sort, Coverage::default())
             });

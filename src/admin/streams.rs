@@ -18,7 +18,7 @@ use super::list::{ListRequest, answered, fitting, of_documents};
 use super::{System, cluster, lookup, problem};
 use crate::api::{Coverage, Envelope, Listing, Scope, Stream, StreamNumbers, Streams, millis};
 use crate::registry::PlacementRow;
-use crate::sessions::{Direction, Row, Sessions, State as SessionState};
+use crate::sessions::{Publisher, Sessions};
 
 /// `GET /api/v1/streams`.
 pub(super) async fn streams(
@@ -215,25 +215,18 @@ struct Sums {
 
 /// The streams of a proxy, as they are now.
 fn rows_of(sessions: &Sessions, placements: Vec<PlacementRow>) -> Vec<OwnStream> {
-    // Sessions of one stream share the text of its name, so that 100,000 of them are told apart by where that is: to compare texts
-    // takes longer than all else.
-    let mut by_text: HashMap<*const u8, (PlacementKey, Sums)> = HashMap::new();
-    sessions.look(false, |row| {
-        let text = row.key.as_str().as_ptr();
-        let (_, sums) = by_text
-            .entry(text)
-            .or_insert_with(|| (row.key.clone(), Sums::default()));
-        match row.request.action {
-            Action::Play if row.is_preview() => {}
-            Action::Play => sums.bps_out += row.bps(Direction::ToClient),
-            Action::Publish => sums.add_publisher(row),
+    let lines = sessions.lines();
+    let mut by_key: Vec<Sums> = lines.keys.iter().map(|_| Sums::default()).collect();
+    for line in lines.scattered() {
+        if line.action == Action::Play && !line.is_preview {
+            by_key[lines.key(line) as usize].bps_out += line.bps_to_client;
         }
-    });
-    let mut sums: HashMap<&str, Sums> = HashMap::with_capacity(by_text.len());
-    for (key, of_it) in by_text.values_mut() {
-        let sum = sums.entry(key.as_str()).or_default();
-        sum.add(std::mem::take(of_it));
     }
+    for publisher in &lines.publishers {
+        by_key[publisher.key as usize].add(publisher.into());
+    }
+    let keys = lines.keys.iter().map(PlacementKey::as_str);
+    let mut sums: HashMap<&str, Sums> = keys.zip(by_key).collect();
     for pull in sessions.pulls() {
         if let Some(sum) = sums.get_mut(pull.key.as_str()) {
             sum.pulls += 1;
@@ -252,21 +245,20 @@ fn rows_of(sessions: &Sessions, placements: Vec<PlacementRow>) -> Vec<OwnStream>
     rows.collect()
 }
 
-impl Sums {
-    fn add_publisher(&mut self, row: &Row) {
-        let age = row.age().as_secs_f64();
-        // One that still connects has nothing to send yet.
-        let sends = row.state() != SessionState::Connecting;
-        self.add(Self {
-            bps_in: row.bps(Direction::ToOrigin),
-            protocols: bit_of(row.request.protocol),
-            since: Some(age),
-            silent: sends.then(|| row.client_silent_for().as_secs_f64()),
-            keyframes: row.keyframes().map(|apart| apart.as_secs_f64()),
+impl From<&Publisher> for Sums {
+    fn from(publisher: &Publisher) -> Self {
+        Self {
+            bps_in: publisher.bps,
+            protocols: bit_of(publisher.protocol),
+            since: Some(publisher.age.as_secs_f64()),
+            silent: publisher.silent.map(|silent| silent.as_secs_f64()),
+            keyframes: publisher.keyframes.map(|apart| apart.as_secs_f64()),
             ..Self::default()
-        });
+        }
     }
+}
 
+impl Sums {
     fn add(&mut self, other: Self) {
         self.bps_in += other.bps_in;
         self.bps_out += other.bps_out;
@@ -392,7 +384,7 @@ impl System {
 const NO_STREAM: &str =
     "that stream is placed nowhere; GET /api/v1/explain?stream= says where it would go";
 /// How long the list of streams is kept: a tab asks every two seconds.
-const KEPT: Duration = Duration::from_secs(1);
+const KEPT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -507,6 +499,7 @@ mod tests {
             let asked = ListQuery::read([&pair].map(|(a, b)| (*a, b)), &STREAMS).expect("a query");
             super::super::list::tests::within_milliseconds(
                 &format!("streams, made for it, {pair:?}"),
+                &table,
                 || {
                     let rows = rows_of(&table, placements.clone());
                     let page =

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sluicegate_core::list::{Cursor, Key, Listed, Page, Sort, mentions};
@@ -180,6 +181,13 @@ impl Session {
     pub const fn bps(&self) -> u64 {
         self.bps_to_client + self.bps_to_origin
     }
+
+    /// When it began: milliseconds since 1970.
+    fn started_millis(&self) -> u64 {
+        let at = self.started_at.as_deref();
+        let at = at.and_then(|at| at.parse::<Timestamp>().ok());
+        at.map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0))
+    }
 }
 
 impl Stream {
@@ -234,7 +242,7 @@ impl StreamNumbers {
 impl Listed for Session {
     fn place(&self, column: &str) -> Cursor<'_> {
         let key = match column {
-            "age" => Key::of(millis(self.age_seconds)),
+            "age" => by_age(self.started_millis()),
             "bytes" => Key::of(self.bytes_to_client + self.bytes_to_origin),
             "client" => Key::from(self.client.as_str()),
             "origin" => Key::from(self.origin.as_deref().unwrap_or_default()),

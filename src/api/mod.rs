@@ -16,7 +16,7 @@ pub use console::{
 };
 pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumbers};
 pub use list::{
-    EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers,
+    EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers, by_age,
     millis,
 };
 pub use rebalance::{Overloaded, PlannedMove, Rebalance};

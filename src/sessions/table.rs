@@ -15,6 +15,7 @@ use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
 use tracing::{info, warn};
 
+use super::lines::KeptLines;
 use super::row::Pace;
 use super::{
     Bans, Direction, EndReason, OpenPull, Placed, Pull, Request, Row, State, Tally, TapEnd,
@@ -50,6 +51,7 @@ pub struct Sessions {
     ended: Mutex<VecDeque<Arc<EndedSession>>>,
     /// What all of them carry and are, as last measured.
     totals: Mutex<Totals>,
+    pub(super) kept_lines: KeptLines,
     next: AtomicU64,
     bans: Bans,
     tally: Arc<Tally>,
@@ -65,6 +67,7 @@ impl Sessions {
             pulls: Mutex::default(),
             ended: Mutex::default(),
             totals: Mutex::default(),
+            kept_lines: KeptLines::default(),
             next: AtomicU64::new(1),
             bans: Bans::default(),
             tally: Arc::default(),
@@ -150,27 +153,19 @@ impl Sessions {
         rows.values().filter(|row| fits(row)).cloned().collect()
     }
 
-    /// Shows every open session to `each`: oldest first, or newest first. The table is locked for a few of them at a time,
-    /// so that `each` does no more than look. One that is opened or closed meanwhile may be seen or not; all others are.
-    pub(crate) fn look(&self, newest_first: bool, mut each: impl FnMut(&Arc<Row>)) {
-        let (mut from, mut to) = (0, u64::MAX);
+    /// Shows every open session to `each`, oldest first. The table is locked for a few of them at a time, so that `each`
+    /// does no more than look. One that is opened or closed meanwhile may be seen or not; all others are.
+    pub(super) fn look(&self, mut each: impl FnMut(&Row)) {
+        let mut from = 0;
         loop {
             let rows = self.rows();
-            let mut some = rows.range(from..to);
-            let mut seen = None;
+            let mut some = rows.range(from..);
             for _ in 0..LOOKED_AT_ONCE {
-                let next = match newest_first {
-                    true => some.next_back(),
-                    false => some.next(),
+                let Some((id, row)) = some.next() else {
+                    return;
                 };
-                let Some((id, row)) = next else { return };
                 each(row);
-                seen = Some(*id);
-            }
-            match (seen, newest_first) {
-                (Some(id), true) => to = id,
-                (Some(id), false) => from = id + 1,
-                (None, _) => return,
+                from = id + 1;
             }
         }
     }
@@ -218,6 +213,7 @@ impl Sessions {
             totals.bps_out += row.bps(Direction::ToClient);
         }
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        self.renew_lines();
     }
 
     /// Sessions by action and what they carry together, at most a second old; the other totals are zero.

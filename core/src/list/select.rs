@@ -50,12 +50,15 @@ impl<'a, R> Selection<'a, R> {
 
     /// Looks at a row. `keep` makes what is held of it, and is called only if the row may be on the page.
     pub fn look(&mut self, row: &impl Listed, keep: impl FnOnce() -> R) {
-        let asked = self.asked;
-        if !matches(row, asked) {
-            return;
+        if matches(row, self.asked) {
+            self.found(row.place(self.asked.sort.column), keep);
         }
+    }
+
+    /// The same for a row that is known to be one of those that are asked for, and stands at `place`.
+    pub fn found(&mut self, place: Cursor<'_>, keep: impl FnOnce() -> R) {
+        let asked = self.asked;
         self.total += 1;
-        let place = row.place(asked.sort.column);
         if !follows(&place, asked) {
             return;
         }

@@ -2,6 +2,7 @@ use sluicegate_core::stream::{Protocol, VhostRule};
 use tokio::time::Instant;
 
 use super::super::Loss;
+use super::super::lines::FEW;
 use super::*;
 
 fn sessions(max: usize) -> Arc<Sessions> {
@@ -169,19 +170,48 @@ async fn a_clients_silence_is_known_within_one_sweep() {
 }
 
 #[test]
-fn every_session_is_looked_at_once_oldest_or_newest_first() {
+fn every_session_is_looked_at_once_oldest_first() {
     let table = sessions(usize::MAX);
     let open = (0..LOOKED_AT_ONCE * 3).map(|_| opened(&table, Action::Play).unwrap());
     let open: Vec<OpenRow> = open.filter(|row| row.id % 3 != 0).collect();
-    for newest_first in [false, true] {
-        let mut ids: Vec<u64> = open.iter().map(|row| row.id).collect();
-        if newest_first {
-            ids.reverse();
-        }
-        let mut seen = Vec::new();
-        table.look(newest_first, |row| seen.push(row.id));
-        assert_eq!(seen, ids);
+    let ids: Vec<u64> = open.iter().map(|row| row.id).collect();
+    let mut seen = Vec::new();
+    table.look(|row| seen.push(row.id));
+    assert_eq!(seen, ids);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_of_many_sessions_are_made_once_a_second_while_somebody_looks() {
+    let table = sessions(usize::MAX);
+    let mut open: Vec<OpenRow> = (0..FEW)
+        .map(|_| opened(&table, Action::Play).unwrap())
+        .collect();
+    assert_eq!(table.lines().len(), FEW);
+    open.pop();
+    assert_eq!(table.lines().len(), FEW - 1, "few are as they are now");
+    let second = async || {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        table.measure(|_, _| {});
+    };
+    open.extend((0..9).map(|_| opened(&table, Action::Play).unwrap()));
+    let first = table.lines();
+    open.pop();
+    assert!(Arc::ptr_eq(&first, &table.lines()), "all look at the same");
+    second().await;
+    assert_eq!(table.lines().len(), FEW + 7, "and at another in a second");
+    for _ in 0..7 {
+        second().await;
     }
+    open.pop();
+    let again = table.lines();
+    assert_eq!(again.len(), FEW + 6, "nothing was kept for nobody");
+    tokio::time::advance(Duration::from_millis(1_600)).await;
+    open.pop();
+    assert_eq!(
+        table.lines().len(),
+        FEW + 5,
+        "a clock that is late is not waited for"
+    );
 }
 
 #[test]
