@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sluicegate::config::{Credentials, Environment, Settings};
 use sluicegate::lookup::Lookup;
 use sluicegate::metrics::Metrics;
 use sluicegate::origin::connect::Connector;
+use sluicegate::origin::health::Prober;
 use sluicegate::placer::Placer;
 use sluicegate::proxy::{Parts, Proxy, Request, Timing};
 use sluicegate::registry::Registry;
@@ -17,6 +19,7 @@ use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::place::policy::{NAMES, by_name};
 use sluicegate_core::place::rule::HoldRules;
 use sluicegate_core::place::shares::ClaimLimits;
+use sluicegate_core::place::takeover::Takeover;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
 
 fn main() {
@@ -128,13 +131,21 @@ fn proxy(policy: &str) -> Proxy {
         play_wait: HOUR,
         publisher_idle: HOUR,
         takeover_after: HOUR,
-        takeover: sluicegate::config::Takeover::Never,
+        takeover: Takeover::Never,
         drain_pace: HOUR,
         holds: HoldRules::default(),
         ask_streams: false,
     };
+    let registry = Arc::new(registry);
+    let health = Settings::load(None, &Environment::new([], "")).expect("the defaults are valid");
+    let prober = Prober::new(
+        Arc::clone(&registry),
+        Connector::unrestricted(),
+        Credentials::default(),
+        health.settings.health,
+    );
     Proxy::new(Parts {
-        registry: Arc::new(registry),
+        registry,
         sessions: Arc::new(sessions),
         metrics,
         vhosts: VhostRule::Ignored,
@@ -144,7 +155,8 @@ fn proxy(policy: &str) -> Proxy {
         placement_service: None,
         cluster: None,
         connector: Connector::unrestricted(),
-        api_credentials: sluicegate::config::Credentials::default(),
+        prober,
+        api_credentials: Credentials::default(),
         rules: sluicegate_core::access::rules::Rules::default(),
         tokens: sluicegate::config::LiveTokens::default(),
         nonces: [0; 32],

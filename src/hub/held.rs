@@ -6,6 +6,7 @@ use std::time::Duration;
 use sluicegate_core::counted::counted;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::hold::ClosedBy;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::HoldTimes;
 use sluicegate_core::stream::StreamUrl;
@@ -25,6 +26,11 @@ pub(super) struct Holding<'a> {
     lost: Option<(OriginId, LegEnd)>,
     /// How often origins were asked in vain.
     rounds: u32,
+    /// When the hold began that was over last, and when that was.
+    former: Option<(Instant, Instant)>,
+    closed_by: ClosedBy,
+    /// An origin closes what it got back: it is not asked all the time.
+    closes_again: bool,
 }
 
 /// A hold that has begun.
@@ -43,6 +49,9 @@ impl<'a> Holding<'a> {
             now: None,
             lost: None,
             rounds: 0,
+            former: None,
+            closed_by: ClosedBy::new(),
+            closes_again: false,
         }
     }
 
@@ -51,6 +60,13 @@ impl<'a> Holding<'a> {
         let viewers = self.times.viewers;
         if viewers.is_zero() {
             return false;
+        }
+        let lasted = self
+            .former
+            .map_or(Duration::ZERO, |(_, over)| over.elapsed());
+        self.closes_again = self.closed_by.again(Some(&pull.origin()), end, lasted);
+        if !self.closes_again {
+            self.former = None;
         }
         self.begin(pull, Loss::Leg(end), viewers);
         self.lost = Some((pull.origin(), end));
@@ -73,7 +89,10 @@ impl<'a> Holding<'a> {
             hold.until = hold.until.max(until(hold.began));
             return;
         }
-        let (began, from) = (Instant::now(), pull.origin());
+        // One that goes on for a moment only is the same hold.
+        let former = self.former.filter(|_| self.closes_again);
+        let began = former.map_or_else(Instant::now, |(began, _)| began);
+        let from = pull.origin();
         pull.note_hold(true);
         let viewers = self.shared.proxy.sessions().viewers_of(pull);
         for row in &viewers {
@@ -107,10 +126,13 @@ impl<'a> Holding<'a> {
     /// Media comes, wherever it comes from.
     pub(super) fn goes_on(&mut self, pull: &Pull) {
         self.lost = None;
-        self.rounds = 0;
+        if !self.closes_again {
+            self.rounds = 0;
+        }
         let Some(hold) = self.now.take() else {
             return;
         };
+        self.former = Some((hold.began, Instant::now()));
         let to = pull.origin();
         pull.note_hold(false);
         let viewers = self.shared.proxy.sessions().viewers_of(pull);
@@ -160,7 +182,15 @@ impl<'a> Holding<'a> {
     pub(super) fn pause(&mut self) -> Duration {
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.rounds);
         self.rounds = self.rounds.saturating_add(1).min(8);
-        pause.min(LONGEST_PAUSE)
+        pause.min(match self.closes_again {
+            true => LONGEST_PAUSE * 10,
+            false => LONGEST_PAUSE,
+        })
+    }
+
+    /// Whether its origin closes what it got back.
+    pub(super) const fn closes_again(&self) -> bool {
+        self.closes_again
     }
 
     /// Whether its time is over.

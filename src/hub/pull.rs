@@ -115,7 +115,7 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
                 feed.interrupt();
                 place.end_leg(end);
                 // One that ends what it has just granted is not asked without end.
-                if began.elapsed() < LASTS {
+                if began.elapsed() < LASTS || holding.closes_again() {
                     pause(feed, holding.pause()).await;
                 }
             }

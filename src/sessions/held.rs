@@ -91,6 +91,16 @@ impl Row {
         self.tell_held(to, what);
     }
 
+    /// Says why a publisher is not held once more.
+    pub(crate) fn tell_closed_again(&self) {
+        info!(
+            session = self.id,
+            stream = %self.request.stream,
+            origin = self.origin().as_ref().map(OriginId::as_str),
+            "the origin closed a publisher that it had got back: that is its answer"
+        );
+    }
+
     /// Whether it is told of by itself. Those who watch a pull are told of together.
     pub(super) fn has_leg_of_its_own(&self) -> bool {
         self.request.action == Action::Publish || self.pull().is_none()

@@ -315,3 +315,24 @@ async fn another_encoder_does_not_get_a_stream_whose_publisher_is_held() {
     );
     assert!(!row.has_ended());
 }
+
+#[tokio::test]
+async fn an_origin_that_closes_a_publisher_it_had_got_back_is_not_asked_again() {
+    let house = House::open("[hold]\npublishers = \"60s\"\n").await;
+    let one = Stub::start(Manner::Closes).await;
+    house.register("one", one.at);
+    let mut guest = house.ask(Action::Publish, "live/a").await;
+    assert!(guest.has_started(), "{}", guest.code());
+    let row = house.proxy.sessions().list().remove(0);
+    guest.send(&video(0, HEADER)).await;
+    let mut time = 0;
+    while !row.has_ended() {
+        guest.send(&video(time, KEYFRAME)).await;
+        time += 40;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    house.until_sessions(0).await;
+    assert_eq!(house.proxy.sessions().ended()[0].reason, "origin_closed");
+    let asked = one.seen.lock().expect("a test").requests.len();
+    assert_eq!(asked, 2, "once, and once more");
+}

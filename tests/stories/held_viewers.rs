@@ -264,3 +264,20 @@ async fn a_drain_past_its_deadline_takes_the_viewers_along() {
     assert_eq!(times(&viewer)[..4], [0, 40, 80, 120]);
     assert_eq!(house.proxy.sessions().len(), 2, "nobody had to come again");
 }
+
+#[tokio::test]
+async fn a_pull_that_is_closed_again_and_again_is_one_hold() {
+    let house = House::open(&format!("{OPEN}[hold]\nviewers = \"2s\"\n")).await;
+    let one = playing(Manner::Closes, &[1, 2]).await;
+    house.register("one", one.at);
+    let mut viewer = house.ask(Action::Play, "live/a").await;
+    assert!(viewer.has_started(), "{}", viewer.code());
+    viewer.read_to_end().await;
+    house.until_sessions(0).await;
+    assert_eq!(house.proxy.sessions().ended()[0].reason, "origin_closed");
+    let asked = one.seen.lock().expect("a test").requests.len();
+    assert!(
+        (2..15).contains(&asked),
+        "it is asked less and less: {asked}"
+    );
+}

@@ -449,6 +449,8 @@ pub(crate) enum Manner {
     Declines,
     /// Closes every connection after the handshake bytes have arrived.
     HangsUp,
+    /// Grants, and closes: when a publisher sends media, or when a player has all that there is.
+    Closes,
     /// Grants, and sends a player numbered video messages of this many bytes, twenty a second, without end.
     Streams(usize),
     /// Refuses every request with this code and description.
@@ -649,6 +651,9 @@ async fn serve(
                 return;
             }
             let Ok(command) = Command::decode(message.kind, &message.payload) else {
+                if message.is_media() && matches!(manner, Manner::Closes) {
+                    return;
+                }
                 if message.is_media() {
                     seen.lock().expect("a test").media.push(message);
                 }
@@ -795,6 +800,9 @@ async fn serve(
             .await
             .is_err()
         {
+            return;
+        }
+        if matches!(manner, Manner::Closes) && playing {
             return;
         }
         if let (Manner::Streams(size), true) = (&manner, playing) {

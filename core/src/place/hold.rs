@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::leg::LegEnd;
+use crate::fleet::origin::OriginId;
 use crate::stream::Action;
 
 /// For how long a client may be without an origin, over all origins that it loses one after the other.
@@ -12,6 +14,7 @@ pub struct HoldLimit {
     began: Option<Instant>,
     /// When the origin took it that it has now, or lost last.
     joined_at: Instant,
+    closed_by: ClosedBy,
 }
 
 impl HoldLimit {
@@ -21,6 +24,7 @@ impl HoldLimit {
             time,
             began: None,
             joined_at: now,
+            closed_by: ClosedBy::new(),
         }
     }
 
@@ -34,12 +38,45 @@ impl HoldLimit {
         self.joined_at = now;
     }
 
-    /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
-    pub fn deadline(&mut self, now: Instant) -> Instant {
-        let goes_on = now.saturating_duration_since(self.joined_at) < LASTS;
-        let began = self.began.filter(|_| goes_on).unwrap_or(now);
+    /// When the hold that begins now is to be over, as `origin` was lost by `end`. An origin that was lost at once was none: the
+    /// time goes on. `None` where that origin closes a publisher soon after it got it back, which is how some say no: SRS, MediaMTX and
+    /// nginx-rtmp judge what comes after they have agreed.
+    pub fn deadline(
+        &mut self,
+        now: Instant,
+        action: Action,
+        origin: Option<&OriginId>,
+        end: LegEnd,
+    ) -> Option<Instant> {
+        let lasted = now.saturating_duration_since(self.joined_at);
+        let again = self.closed_by.again(origin, end, lasted);
+        if again && action == Action::Publish {
+            return None;
+        }
+        let began = self.began.filter(|_| lasted < LASTS).unwrap_or(now);
         self.began = Some(began);
-        began + self.time
+        Some(began + self.time)
+    }
+}
+
+/// The origin that ended a leg by closing it, and that may have got the client back.
+#[derive(Debug, Default)]
+pub struct ClosedBy(Option<OriginId>);
+
+impl ClosedBy {
+    /// No origin has.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Notes how the leg at `origin` ended, which has had the client for `lasted`. Whether that origin closes what it got back
+    /// after it had closed it: one that died would not have taken it so soon.
+    pub fn again(&mut self, origin: Option<&OriginId>, end: LegEnd, lasted: Duration) -> bool {
+        let closes = matches!(end, LegEnd::Broken | LegEnd::Closed | LegEnd::Reset);
+        let by = origin.filter(|_| closes);
+        let again = by.is_some() && by == self.0.as_ref() && lasted < KEPT;
+        self.0 = by.cloned();
+        again
     }
 }
 
@@ -90,6 +127,8 @@ impl Rounds {
 
 /// An origin that has had a client for this long was one: the next hold has its whole time.
 pub const LASTS: Duration = Duration::from_secs(2);
+/// An origin that has kept a client for this long has taken it.
+pub const KEPT: Duration = Duration::from_secs(5);
 /// The first pause between two rounds of a player that is held; each one after it is twice as long.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Between two rounds of a session that is held: an origin that comes up is found within this.
@@ -111,21 +150,83 @@ mod tests {
         let start = start();
         let mut limit = HoldLimit::new(start, 10 * SECOND);
         let at = |seconds: u32| start + seconds * SECOND;
-        assert_eq!(limit.deadline(at(5)), at(15));
+        let deadline = |limit: &mut HoldLimit, seconds| {
+            limit.deadline(at(seconds), Action::Publish, None, LegEnd::Silent)
+        };
+        assert_eq!(deadline(&mut limit, 5), Some(at(15)));
         limit.joined(at(7));
-        assert_eq!(
-            limit.deadline(at(8)),
-            at(15),
-            "it had that one for a second"
-        );
+        let soon = deadline(&mut limit, 8);
+        assert_eq!(soon, Some(at(15)), "it had that one for a second");
         limit.joined(at(9));
-        assert_eq!(limit.deadline(at(11)), at(21), "and this one for two");
+        let later = deadline(&mut limit, 11);
+        assert_eq!(later, Some(at(21)), "and this one for two");
         let mut limit = HoldLimit::new(start, 10 * SECOND);
-        assert_eq!(
-            limit.deadline(at(1)),
-            at(11),
-            "the first hold has all of it"
-        );
+        let first = deadline(&mut limit, 1);
+        assert_eq!(first, Some(at(11)), "the first hold has all of it");
+    }
+
+    #[test]
+    fn an_origin_that_closes_what_it_got_back_says_no() {
+        let (one, two) = (OriginId::from("one"), OriginId::from("two"));
+        let start = start();
+        // What happens; who ends the leg of a publisher, how, and after how many seconds of having it; whether it is held.
+        type Case<'a> = (&'a str, &'a [(&'a OriginId, LegEnd, u32, bool)]);
+        let rows: [Case<'_>; 6] = [
+            (
+                "a hook that thinks",
+                &[
+                    (&one, LegEnd::Closed, 0, true),
+                    (&one, LegEnd::Closed, 0, false),
+                ],
+            ),
+            (
+                "what it cannot take",
+                &[
+                    (&one, LegEnd::Closed, 60, true),
+                    (&one, LegEnd::Reset, 4, false),
+                ],
+            ),
+            (
+                "it kept it for a while",
+                &[
+                    (&one, LegEnd::Closed, 0, true),
+                    (&one, LegEnd::Closed, 5, true),
+                ],
+            ),
+            (
+                "two that die in turn",
+                &[
+                    (&one, LegEnd::Closed, 1, true),
+                    (&two, LegEnd::Reset, 1, true),
+                    (&one, LegEnd::Closed, 1, true),
+                ],
+            ),
+            (
+                "one that hangs",
+                &[
+                    (&one, LegEnd::Silent, 1, true),
+                    (&one, LegEnd::Silent, 1, true),
+                ],
+            ),
+            (
+                "it is lost in another way between",
+                &[
+                    (&one, LegEnd::Closed, 1, true),
+                    (&one, LegEnd::Silent, 1, true),
+                    (&one, LegEnd::Closed, 1, true),
+                ],
+            ),
+        ];
+        for (cause, losses) in rows {
+            let mut limit = HoldLimit::new(start, 10 * SECOND);
+            let mut now = start;
+            for (origin, end, seconds, held) in losses {
+                limit.joined(now);
+                now += *seconds * SECOND;
+                let deadline = limit.deadline(now, Action::Publish, Some(origin), *end);
+                assert_eq!(deadline.is_some(), *held, "{cause}");
+            }
+        }
     }
 
     #[test]

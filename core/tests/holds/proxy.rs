@@ -954,7 +954,9 @@ impl World {
         if self.plant == Plant::HoldsAgain {
             held.limit = HoldLimit::new(time, hold_time(held.action));
         }
-        let over = held.limit.deadline(time);
+        // No origin of this world closes on purpose.
+        let over = held.limit.deadline(time, held.action, None, end);
+        let over = over.expect("it is held");
         if held.without_since.is_none() || held.joined_at + 2_000 <= now {
             held.without_since = Some(now);
         }

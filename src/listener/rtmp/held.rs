@@ -144,7 +144,13 @@ impl Pair {
     pub(super) async fn hold(&mut self, end: LegEnd, mut again: Box<Again>) -> Result<(), Over> {
         // A move that has not come far is over.
         again.moving = None;
-        let deadline = again.hold.deadline(Instant::now().into_std()).into();
+        let row = self.session.row();
+        let (now, action) = (Instant::now().into_std(), row.request.action);
+        let Some(deadline) = again.hold.deadline(now, action, row.origin().as_ref(), end) else {
+            row.tell_closed_again();
+            return Err(Over::Leg(end));
+        };
+        let deadline = deadline.into();
         let recipe = self.passage.joined.recipe();
         let identified = recipe.and_then(|recipe| recipe.identified());
         let (Some(identified), Some(lost)) = (identified, self.session.lose_leg(end)) else {

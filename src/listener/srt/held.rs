@@ -103,7 +103,12 @@ impl FlowSession {
         (closed, leg): (&mut Closed, &mut watch::Receiver<Leg>),
     ) -> Result<(), EndReason> {
         let row = session.row();
-        let deadline = hold.deadline(now()).into();
+        let (action, origin) = (row.request.action, row.origin());
+        let Some(deadline) = hold.deadline(now(), action, origin.as_ref(), end) else {
+            row.tell_closed_again();
+            return Err(row.end_without(end));
+        };
+        let deadline = deadline.into();
         let was_lost = leg.borrow().lost.is_some();
         let Some(lost) = session.lose_leg(end) else {
             return Err(row.end_without(end));
