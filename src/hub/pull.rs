@@ -206,6 +206,15 @@ async fn lonely(feed: &Feed, linger: Duration) {
     }
 }
 
+/// What origins said that did not send the stream.
+#[derive(Default)]
+struct Heard {
+    /// What the last one that said no said over HTTP.
+    no: Mutex<Option<Arc<Said>>>,
+    over_http: Elsewhere<String>,
+    over_rtmp: Elsewhere<Redirect>,
+}
+
 /// Finds an origin that sends the stream. Messages come by RTMP, or in FLV over HTTP where the origin has no RTMP.
 pub(super) async fn find(
     shared: &Inner,
@@ -214,10 +223,8 @@ pub(super) async fn find(
     loan: Option<&Loan>,
     lost: Option<&(OriginId, LegEnd)>,
 ) -> Result<Asked, No> {
-    // What the last origin that said no said over HTTP.
-    let said_no = Mutex::new(None);
-    let elsewhere = Elsewhere::default();
-    let ask = |attempt| ask(shared, wanted, loan, attempt, (&said_no, &elsewhere));
+    let heard = Heard::default();
+    let ask = |attempt| ask(shared, wanted, loan, attempt, &heard);
     let has_none = |refusal: &Refusal| {
         matches!(
             refusal,
@@ -231,7 +238,7 @@ pub(super) async fn find(
         }
         asked => asked,
     };
-    asked.map_err(|refusal| match (&refusal, lock(&said_no).take()) {
+    asked.map_err(|refusal| match (&refusal, lock(&heard.no).take()) {
         (Refusal::Refused { origin, .. }, Some(said)) if *origin == said.origin => said.into(),
         _ => refusal.into(),
     })
@@ -243,7 +250,7 @@ async fn ask(
     wanted: &Wanted,
     loan: Option<&Loan>,
     mut attempt: Attempt,
-    (said_no, elsewhere): (&Mutex<Option<Arc<Said>>>, &Elsewhere<Redirect>),
+    heard: &Heard,
 ) -> Result<Asked, DialError> {
     let own = shared.settings.pull_query.reveal();
     let query = match loan {
@@ -254,7 +261,8 @@ async fn ask(
     if attempt.service == Service::Http {
         let is_private = loan.is_some() || !own.is_empty();
         let query = (&*query, is_private);
-        let source = HttpSource::ask(shared, wanted, query, &attempt, said_no).await?;
+        let heard = (&heard.no, &heard.over_http);
+        let source = HttpSource::ask(shared, wanted, query, &mut attempt, heard).await?;
         return Ok(Asked {
             origin: attempt.origin,
             source,
@@ -262,7 +270,9 @@ async fn ask(
             came: 0,
         });
     }
-    let redirect = elsewhere.follow(shared.proxy.registry(), &mut attempt);
+    let redirect = heard
+        .over_rtmp
+        .follow(shared.proxy.registry(), &mut attempt);
     let socket = shared.dialer.dial_for_ourselves(&attempt).await?;
     let tc_url = tc_url(&wanted.stream, &attempt);
     let mut name = wanted.stream.stream().to_owned();
@@ -279,7 +289,7 @@ async fn ask(
     )?;
     let enhanced = capabilities().properties();
     let client = Client::new(seed(), Action::Play, &tc_url, &name, enhanced);
-    let player = Player::ask(socket, client, &attempt, elsewhere).await?;
+    let player = Player::ask(socket, client, &attempt, &heard.over_rtmp).await?;
     let came = player.came;
     let (source, batch) = Source::rtmp(player);
     Ok(Asked {

@@ -25,6 +25,7 @@ use crate::net::http::status_words;
 use crate::net::relay::DelayedAcks;
 use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
+use crate::origin::elsewhere::Elsewhere;
 use crate::origin::http::{self as exchange, AnswerBody};
 
 /// What came of a stream, and viewers have still to be told of.
@@ -195,22 +196,27 @@ enum BodyReader {
 }
 
 impl HttpSource {
-    /// Asks an origin for the stream, with this query. `is_private` says that not every viewer has shown what is in that. Of an
-    /// origin that says no, `said_no` gets the words.
+    /// Asks an origin for the stream, with this query, or for what another redirected us to. `is_private` says that not every viewer
+    /// has shown what is in the query. Of an origin that says no, `said_no` gets the words.
     pub(super) async fn ask(
         shared: &Inner,
         wanted: &Wanted,
         (query, is_private): (&str, bool),
-        attempt: &Attempt,
-        said_no: &Mutex<Option<Arc<Said>>>,
+        attempt: &mut Attempt,
+        (said_no, elsewhere): (&Mutex<Option<Arc<Said>>>, &Elsewhere<String>),
     ) -> Result<Source, DialError> {
+        let there = elsewhere.follow(shared.proxy.registry(), attempt);
+        let attempt = &*attempt;
         let socket = shared.dialer.dial_for_ourselves(attempt).await?;
         let format = wanted.key.format;
         let file = File::Live(format.map_or(Protocol::HttpFlv, Format::protocol));
         let naming = &attempt.naming;
-        let target = naming.file(Dialect::default(), &wanted.stream, file, query)?;
+        let target = match there {
+            Some(there) => there,
+            None => naming.file(Dialect::default(), &wanted.stream, file, query)?,
+        };
         let host = attempt.target.host_for(&wanted.stream);
-        let request = Request::get(target)
+        let request = Request::get(&target)
             .header(HOST, host)
             .body(Full::default());
         let request = request.map_err(|error| DialError::Failed(error.to_string()))?;
@@ -225,7 +231,8 @@ impl HttpSource {
             Some(Ok(Ok((said, body)))) => (Answer::Body(body), Some(Arc::new(said))),
             Some(Ok(Err(no))) => {
                 if let Some(place) = moved(shared, attempt, &no) {
-                    return Err(DialError::Moved(place));
+                    let url = no.location().unwrap_or_default();
+                    return Err(elsewhere.over_http(place, url, &target));
                 }
                 let words = status_words(no.status);
                 *lock(said_no) = Some(Arc::new(no));

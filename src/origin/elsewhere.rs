@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::attempt::Attempt;
+use sluicegate_core::place::redirect::target_of;
+
+use super::attempt::{Attempt, DialError};
 use crate::registry::Registry;
 
 /// A redirect of an origin, from the attempt that heard it to the one that follows it.
@@ -27,6 +29,14 @@ impl<T> Elsewhere<T> {
         let (place, what) = noted?;
         attempt.target = registry.target_at(&attempt.origin, attempt.service, &place)?;
         Some(what)
+    }
+}
+
+impl Elsewhere<String> {
+    /// Notes that an origin redirected a request for `asked` over HTTP to this URL, which is at `place`, and says so.
+    pub(crate) fn over_http(&self, place: String, url: &str, asked: &str) -> DialError {
+        self.note(place.clone(), target_of(url, asked));
+        DialError::Moved(place)
     }
 }
 

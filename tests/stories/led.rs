@@ -4,8 +4,9 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::call::{self, ask};
+use crate::fanout::OPEN;
 use crate::house::{House, get};
-use crate::http_origin::{Viewer, WAYS, header};
+use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, header, say};
 use crate::http_pieces::{Packager, Reply};
 
 /// An origin that knows its own address.
@@ -194,6 +195,77 @@ async fn the_head_of_a_live_stream_names_no_origin() {
             assert!(header(&head, of_the_host).is_empty(), "{way:?}: {head}");
         }
     }
+}
+
+/// An origin that sends every request on to `place` of the `node`.
+async fn dispatcher(house: &House, node: std::net::SocketAddr, place: &'static str) -> Packager {
+    let location = format!("Location: http://{node}{place}\r\n");
+    let answers = move |_: &str, _: &str| Reply::with("302 Found", &location, "");
+    Packager::join(house, "one", answers).await
+}
+
+const SOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                      Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+/// Who knows which node has a stream sends each viewer there with a token.
+#[tokio::test]
+async fn a_pull_asks_another_origin_for_what_the_redirect_says() {
+    for (settings, said, asked, headers) in [
+        ("", "/edge/x.ts?auth=1", "/edge/x.ts?auth=1", ""),
+        ("", "/edge/x.ts?auth=1", "/edge/x.ts?auth=1", SOCKET),
+        ("", "/edge/x.ts", "/edge/x.ts?tok=9", ""),
+        (OPEN, "/edge/x.ts?auth=1", "/edge/x.ts?auth=1", ""),
+    ] {
+        for way in WAYS {
+            let house = House::open(settings).await;
+            let node = HttpOrigin::start(vec![say(STREAM), Step::Hold]).await;
+            let sends = dispatcher(&house, node.at, said).await;
+            crate::http_origin::register(&house, "node", node.at);
+            let mut followed = 0;
+            // Some are placed at the node at once.
+            for number in 0..8 {
+                let target = format!("/live/s{number}.ts?tok=9");
+                let mut viewer = Viewer::pull_with(house.at.http, way, &target, headers).await;
+                let head = viewer.head().await;
+                assert!(head.starts_with("HTTP/1.1 200 "), "{way:?}, {said}: {head}");
+                if sends
+                    .targets()
+                    .iter()
+                    .any(|one| one.starts_with(&format!("/live/s{number}.")))
+                {
+                    let last = node.visits().last().cloned().expect("it was asked");
+                    assert_eq!(
+                        last.request_line(),
+                        format!("GET {asked} HTTP/1.1"),
+                        "{way:?}"
+                    );
+                    followed += 1;
+                }
+            }
+            assert!(followed > 0, "one of the streams is placed at the other");
+        }
+    }
+}
+
+/// What a playlist lists is relative to where it is, and a token may be in its address.
+#[tokio::test]
+async fn a_playlist_that_another_origin_has_elsewhere_is_asked_for_by_its_player() {
+    let house = House::open("").await;
+    let node = Packager::start(|target: &str, _: &str| match target {
+        "/edge/x.m3u8?auth=1" => {
+            Reply::ok("", "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nx-1.ts\n")
+        }
+        _ => Reply::missing(),
+    })
+    .await;
+    let _sends = dispatcher(&house, node.at, "/edge/x.m3u8?auth=1").await;
+    get(house.at.http, "/live/a.m3u8").await;
+    crate::http_origin::register(&house, "node", node.at);
+    let place = sent_to(&house, "/live/a.m3u8").await;
+    assert!(place.starts_with("/edge/x.m3u8?auth=1&spbhid="), "{place}");
+    let (status, playlist) = get(house.at.http, &place).await;
+    assert_eq!(status, 200, "{playlist}");
+    assert!(playlist.contains("\nx-1.ts?spbhid="), "{playlist}");
 }
 
 /// What an extension of WHEP offers at the origin is at no path of ours.

@@ -1,5 +1,7 @@
 //! Where an origin sends a client that asks it for a stream.
 
+use std::fmt::Write;
+
 use crate::fleet::origin::{self, Host, Target};
 use crate::stream::Service;
 
@@ -30,6 +32,35 @@ pub fn place_of(url: &str, service: Service) -> Option<String> {
         Ok(host) => Target::plain(host, port).to_string(),
         Err(_) => format!("{host}:{port}"),
     })
+}
+
+/// What to ask for where the URL of a redirect over HTTP leads: its path and its query, as a request line may hold them; with the
+/// query of `own`, the target that was redirected, where it has none.
+pub fn target_of(url: &str, own: &str) -> String {
+    let after_scheme = match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest,
+        _ => url,
+    };
+    let written = after_scheme.split('#').next().unwrap_or_default();
+    let begins = written.find(['/', '?']).unwrap_or(written.len());
+    let written = written.get(begins..).unwrap_or_default();
+    let mut target = String::with_capacity(written.len() + 1);
+    if !written.starts_with('/') {
+        target.push('/');
+    }
+    for byte in written.bytes() {
+        // Nobody may end the request line, and what else no URI holds is escaped as clients do (RFC 3986 §2.1).
+        if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
+            target.push(char::from(byte));
+        } else {
+            let _ = write!(target, "%{byte:02X}");
+        }
+    }
+    if let (false, Some((_, query))) = (target.contains('?'), own.split_once('?')) {
+        target.push('?');
+        target.push_str(query);
+    }
+    target
 }
 
 /// The port of a URL that names none and has no scheme of the service.
@@ -169,7 +200,50 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_target_of_a_redirect() {
+        let rows = [
+            (
+                "a token for the other",
+                "http://10.0.0.2:8080/edge/x.flv?auth=1",
+                "/edge/x.flv?auth=1",
+            ),
+            (
+                "no query of its own",
+                "http://10.0.0.2/edge/x.flv",
+                "/edge/x.flv?tok=9",
+            ),
+            (
+                "a query that is empty",
+                "http://10.0.0.2/edge/x.flv?",
+                "/edge/x.flv?",
+            ),
+            ("a fragment", "http://h/x.flv?k=1#t=/?", "/x.flv?k=1"),
+            ("no path", "http://h:80", "/?tok=9"),
+            ("a query without a path", "http://h?a=/b", "/?a=/b"),
+            ("a path alone", "/x.flv?u=http://h/y", "/x.flv?u=http://h/y"),
+            ("credentials", "http://user:word@h/x.flv?k=1", "/x.flv?k=1"),
+            (
+                "what no request line holds",
+                "http://h/a b\u{e9}|.flv?k=\r\nHost: x",
+                "/a%20b%C3%A9%7C.flv?k=%0D%0AHost:%20x",
+            ),
+        ];
+        for (cause, url, expected) in rows {
+            assert_eq!(target_of(url, "/live/a.flv?tok=9"), expected, "{cause}");
+        }
+        assert_eq!(target_of("http://h/x.flv", "/live/a.flv"), "/x.flv");
+    }
+
     proptest! {
+        #[test]
+        fn every_target_is_one_word_of_a_request_line(url: String) {
+            let target = target_of(&url, "/live/a.flv");
+            prop_assert!(target.starts_with('/'));
+            prop_assert!(target.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(target_of(&target, "/"), target.as_str(), "it is of itself");
+        }
+
         #[test]
         fn a_target_comes_back_from_its_url(ip: IpAddr, port in 1_u16.., path in "(/[a-z?=/@:]{0,8})?") {
             let target = Target::plain(ip.into(), port);

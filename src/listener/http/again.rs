@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt;
 use super::super::turned_away;
 use super::live::{
     Led, NoAnswer, REFUSES, Raw, check_switch, close_socket, explain, greeting_of, lock, open,
-    recipe, redirect, refuse, refused_viewer, renamed,
+    recipe, redirect, refuse, refused_viewer, with_target_of,
 };
 use super::refusal::Refused;
 use super::{Http, dialect_of};
@@ -30,6 +30,7 @@ use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, status_words, text};
 use crate::net::wire::Wire;
 use crate::net::{head, relay};
+use crate::origin::elsewhere::Elsewhere;
 use crate::origin::http::{self as exchange, AnswerBody};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Session};
 use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
@@ -147,17 +148,19 @@ pub(super) async fn answer(
     let asked = &row.request;
     // What an origin that says no answers.
     let said_no = Mutex::new(None);
-    let note = &said_no;
-    let send = |attempt: Attempt| async move {
-        let renamed = renamed(outgoing, dialect, asked, &attempt)?;
+    let (note, elsewhere) = (&said_no, &Elsewhere::default());
+    let send = |mut attempt: Attempt| async move {
+        let there = elsewhere.follow(proxy.registry(), &mut attempt);
+        let other = with_target_of(outgoing, dialect, asked, &attempt, there)?;
         let origin = http.dialer.dial(&attempt, address, local).await?;
-        let outgoing = renamed.unwrap_or_else(|| outgoing.clone());
+        let outgoing = other.unwrap_or_else(|| outgoing.clone());
+        let asked = outgoing.target.clone();
         let mut answer: Awaited<'_> = Box::pin(async move { ask(origin, &outgoing).await });
         let heard = http.silence.wait(&attempt, &mut answer).await?;
         if let Some(Ok(response)) = &heard
             && let Some(place) = moved(proxy, &attempt, response)
         {
-            return Err(DialError::Moved(place));
+            return Err(elsewhere.over_http(place, location(response), &asked));
         }
         Ok(match heard {
             Some(Ok(response)) if refuses(&response) => {
@@ -239,9 +242,15 @@ pub(super) async fn answer(
 
 /// The place in the fleet that an origin sends a request to.
 pub(super) fn moved<B>(proxy: &Proxy, attempt: &Attempt, response: &Response<B>) -> Option<String> {
+    let (registry, status) = (proxy.registry(), response.status().as_u16());
+    attempt.moved_within(registry, status, Some(location(response)))
+}
+
+/// The URL that an answer names.
+pub(super) fn location<B>(response: &Response<B>) -> &str {
     let location = response.headers().get(LOCATION);
     let location = location.and_then(|location| location.to_str().ok());
-    attempt.moved_within(proxy.registry(), response.status().as_u16(), location)
+    location.unwrap_or_default()
 }
 
 /// Whether an origin says no.

@@ -40,6 +40,7 @@ use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, linger_close};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::origin::elsewhere::Elsewhere;
 use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
 use crate::value::ClientAddr;
 
@@ -273,12 +274,15 @@ pub(super) async fn set_up(
     let (head, outgoing, asked) = (head.as_slice(), &outgoing, &session.row().request);
     let dialect = dialect_of(request.host(), ends, proxy);
     let said_no = Mutex::new(None);
-    let note = &said_no;
-    let send_head = |attempt: Attempt| async move {
+    let (note, elsewhere) = (&said_no, &Elsewhere::default());
+    let send_head = |mut attempt: Attempt| async move {
+        let registry = proxy.registry();
+        let there = elsewhere.follow(registry, &mut attempt);
         let mut written = Vec::new();
-        let head = match renamed(outgoing, dialect, asked, &attempt)? {
-            Some(renamed) => {
-                renamed.write(&mut written);
+        let other = with_target_of(outgoing, dialect, asked, &attempt, there)?;
+        let head = match &other {
+            Some(other) => {
+                other.write(&mut written);
                 written.as_slice()
             }
             None => head,
@@ -292,9 +296,9 @@ pub(super) async fn set_up(
         let heard = http.silence.wait(&attempt, answering.head(request)).await?;
         if let Some(Ok(answer)) = &heard {
             let location = answer.headers.text("location");
-            let registry = proxy.registry();
             if let Some(place) = attempt.moved_within(registry, answer.status, location) {
-                return Err(DialError::Moved(place));
+                let asked = &other.as_ref().unwrap_or(outgoing).target;
+                return Err(elsewhere.over_http(place, location.unwrap_or_default(), asked));
             }
         }
         if let Some(Ok(answer)) = &heard
@@ -363,7 +367,6 @@ pub(super) async fn set_up(
     answer.for_client().write(&mut first);
     first.extend_from_slice(&body);
     row.count(Direction::ToClient, first.len());
-    let passage = Raw::new(row, &body, answer.status == SWITCHING);
     Some(Served::Pair(Box::new(Pair {
         client,
         origin,
@@ -720,23 +723,28 @@ pub(super) fn stream_of(
     proxy.dialects().named(read?, &[query])
 }
 
-/// The head of a live pull with the origin's own target; `None` if that is the client's too.
-pub(super) fn renamed(
+/// The head of a live pull with the target that the origin of `attempt` is to be asked for: what another redirected it to `there`,
+/// else the stream as that origin names it; `None` if that is the client's too.
+pub(super) fn with_target_of(
     head: &RequestHead,
     dialect: Dialect,
     asked: &Request,
     attempt: &Attempt,
 ) -> Result<Option<RequestHead>, DialError> {
-    if attempt.naming.is_of(dialect) {
-        return Ok(None);
-    }
-    let (_, query) = head.target.split_once('?').unwrap_or_default();
-    let file = File::Live(asked.protocol);
-    let target = attempt.naming.file(dialect, &asked.stream, file, query)?;
+    let target = match there {
+        Some(there) => there,
+        None if attempt.naming.is_of(dialect) => return Ok(None),
+        None => {
+            let (_, query) = head.target.split_once('?').unwrap_or_default();
+            let file = File::Live(asked.protocol);
+            attempt.naming.file(dialect, &asked.stream, file, query)?
+        }
+    };
     let mut head = head.clone();
     head.target = target;
     Ok(Some(head))
 }
+    there: Option<String>,
 
 /// What the client of a request showed, with the `target` it asked for and the name in its certificate.
 pub(super) fn credentials_of(

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::LOCATION;
 use hyper::{Response, StatusCode};
 use sluicegate_core::dialect::File;
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::ask;
+use sluicegate_core::place::redirect::target_of;
 use sluicegate_core::stream::{Action, Service, StreamUrl};
 use tracing::debug;
 
@@ -47,16 +47,13 @@ impl Fetched {
         }
     }
 
-    /// Whether a redirect leads to the same path as `target` has, at whatever place.
-    fn leads_to_path_of(&self, target: &str) -> bool {
-        let Self::New(response) = self else {
-            return false;
-        };
-        let location = response.headers().get(LOCATION);
-        let location = location.and_then(|location| location.to_str().ok());
-        let after_host = location.and_then(|location| location.split_once("://"));
-        let path = after_host.and_then(|(_, rest)| rest.get(rest.find('/')?..));
-        path.is_some_and(|path| path.split('?').next() == target.split('?').next())
+    /// Whether a redirect leads to just what was asked for as `target`, at whatever place. Where it leads to anything else, what
+    /// the answer lists is relative to that, and a token may be in it: the client asks for it, by a link.
+    fn leads_to(&self, target: &str) -> bool {
+        match self {
+            Self::Known(_) => false,
+            Self::New(response) => target_of(again::location(response), target) == target,
+        }
     }
 }
 
@@ -100,7 +97,9 @@ impl PieceRequest {
             TimeLimit::Answer => {
                 let send = |attempt: Attempt| async move {
                     let fetched = self.send_to(&attempt, time_limit).await?;
-                    if let Some(place) = fetched.moved(self, &attempt) {
+                    if let Some(place) = fetched.moved(self, &attempt)
+                        && fetched.leads_to(&self.target_at(&attempt)?)
+                    {
                         return Err(DialError::Moved(place));
                     }
                     Ok((attempt, fetched))
@@ -154,7 +153,7 @@ impl PieceRequest {
             return None;
         }
         let place = fetched.moved(self, attempt)?;
-        if !fetched.leads_to_path_of(&self.target_at(attempt).ok()?) {
+        if !fetched.leads_to(&self.target_at(attempt).ok()?) {
             return None;
         }
         let there = self.proxy.registry().at(Service::Http, &place)?;
