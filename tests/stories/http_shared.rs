@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use sluicegate::metrics::KindLabel;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::house::{House, talk, until};
-use crate::http_origin::header;
+use crate::http_origin::{HttpOrigin, Step, Viewer, WAYS, header, say};
 use crate::http_pieces::{Packager, Reply};
 
 /// One of each kind: playlist, manifest, segment.
@@ -64,7 +67,7 @@ async fn at_once(
         let metrics = house.proxy.metrics();
         let kinds = ["playlist", "manifest", "segment"];
         let waits = kinds.iter().any(|kind| {
-            let label = sluicegate::metrics::KindLabel { kind };
+            let label = KindLabel { kind };
             metrics.coalesced.get_or_create(&label).get() > 0
         });
         waits || origin.count(target) > before + 1
@@ -261,7 +264,7 @@ async fn all_who_waited_in_vain_ask_at_once() {
         let request = "GET /live/a.m3u8 HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n";
         viewers.spawn(async move { talk(at, request).await });
     }
-    let label = sluicegate::metrics::KindLabel { kind: "playlist" };
+    let label = KindLabel { kind: "playlist" };
     let coalesced = &house.proxy.metrics().coalesced;
     until("four who wait", || {
         coalesced.get_or_create(&label).get() == 4
@@ -527,5 +530,60 @@ async fn metrics_say_why_an_answer_went_to_nobody_else() {
     ] {
         let line = format!("sluicegate_unshared_total{{{labels}}} 1\n");
         assert!(metrics.contains(&line), "{line}");
+    }
+}
+
+/// An origin may hold its answer back for half a minute, and a player that zaps asks it for something else meanwhile.
+#[tokio::test]
+async fn an_origin_is_let_go_when_the_last_player_has_left_that_waits_for_it() {
+    let targets = [KINDS.as_slice(), &["/live/a.m3u8?_HLS_msn=7"]].concat();
+    for cache in ["", "cache_megabytes = 8\n"] {
+        for (target, way) in targets
+            .iter()
+            .flat_map(|target| WAYS.map(|way| (target, way)))
+        {
+            let house = patient(cache).await;
+            let origin = HttpOrigin::join(&house, "one", vec![Step::Hold]).await;
+            let first = Viewer::pull(house.at.http, way, target).await;
+            let asked = || origin.visits().iter().any(|visit| !visit.head.is_empty());
+            until("the request", asked).await;
+            let second = Viewer::pull(house.at.http, way, target).await;
+            let kind = ["playlist", "manifest", "segment"];
+            let waits = || {
+                let labels = kind.map(|kind| KindLabel { kind });
+                let coalesced = &house.proxy.metrics().coalesced;
+                labels
+                    .iter()
+                    .any(|label| coalesced.get_or_create(label).get() > 0)
+            };
+            until("one who waits for the same", waits).await;
+            let closed = || {
+                origin
+                    .visits()
+                    .iter()
+                    .any(|visit| !visit.head.is_empty() && visit.closed)
+            };
+            drop(first);
+            // Longer than it takes to see that a client has left.
+            sleep(Duration::from_millis(150)).await;
+            assert!(!closed(), "{target}: one is left");
+            drop(second);
+            until("the end of the origin side", closed).await;
+        }
+    }
+}
+
+/// The same where the answer has begun and does not go on.
+#[tokio::test]
+async fn an_answer_that_stalls_is_let_go_when_nobody_reads_it() {
+    let house = patient("").await;
+    let start = format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n{PUBLIC}\r\nmed");
+    let origin = HttpOrigin::join(&house, "one", vec![say(start), Step::Hold]).await;
+    for (number, way) in WAYS.into_iter().enumerate() {
+        let mut viewer = Viewer::pull(house.at.http, way, "/live/a-1.ts").await;
+        viewer.head().await;
+        drop(viewer);
+        let closed = || origin.visits().iter().filter(|visit| visit.closed).count() > number;
+        until("the end of the origin side", closed).await;
     }
 }

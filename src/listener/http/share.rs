@@ -2,9 +2,11 @@
 //! while.
 //!
 //! A flight is an answer on its way. The first request leads it, in a task of its own; requests that come
-//! meanwhile read along as it fills, each at its own pace. A flight that is kept is the cache.
+//! meanwhile read along as it fills, each at its own pace. Where all of them have left, nobody waits for it at its origin any
+//! more. A flight that is kept is the cache.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,7 +49,15 @@ pub(super) struct Flight {
     state: Mutex<State>,
     changed: Notify,
     began: Instant,
+    /// Who waits for it or reads it. They grow under the lock of the table only.
+    readers: AtomicUsize,
+    /// Rings when the last of them leaves.
+    left: Notify,
 }
+
+/// One who waits for an answer, or reads it.
+#[derive(Debug)]
+pub(super) struct Reader(Arc<Flight>);
 
 #[derive(Debug)]
 struct State {
@@ -87,11 +97,11 @@ pub(super) struct Head {
 #[derive(Debug)]
 pub(super) enum Found {
     /// A kept answer.
-    Kept(Arc<Flight>),
+    Kept(Reader),
     /// Somebody asks already.
-    Flying(Arc<Flight>),
-    /// Nobody does: ask, and tell the flight.
-    Nothing(Leader),
+    Flying(Reader),
+    /// Nobody does: ask, and tell the flight. The first who reads it is the one who asks.
+    Nothing(Leader, Reader),
     /// No answer that is known to be for all, and none to be expected.
     Unlikely,
 }
@@ -117,11 +127,11 @@ impl Shares {
     }
 
     /// What is kept under `key`.
-    pub(super) fn kept(&self, key: &str) -> Option<Arc<Flight>> {
+    pub(super) fn kept(&self, key: &str) -> Option<Reader> {
         let table = lock(&self.table);
         let flight = table.flights.get(key)?;
         let until = lock(&flight.state).until?;
-        (Instant::now() < until).then(|| Arc::clone(flight))
+        (Instant::now() < until).then(|| Reader::of(flight))
     }
 
     /// What stands under `key`. If nothing does, a new flight: where an answer for all is not `likely`, only one that
@@ -138,9 +148,9 @@ impl Shares {
                     return Found::Unlikely;
                 }
                 // A whole one without a time is about to be kept, or to go: it is the answer in any case.
-                (None | Some(FlightEnd::Whole), None) => return Found::Flying(Arc::clone(flight)),
+                (None | Some(FlightEnd::Whole), None) => return Found::Flying(Reader::of(flight)),
                 (_, Some(until)) if Instant::now() < until => {
-                    return Found::Kept(Arc::clone(flight));
+                    return Found::Kept(Reader::of(flight));
                 }
                 _ => {}
             }
@@ -151,12 +161,14 @@ impl Shares {
         let key: Arc<str> = key.into();
         let flight = Arc::new(Flight::new());
         table.flights.insert(Arc::clone(&key), Arc::clone(&flight));
-        Found::Nothing(Leader {
+        let reader = Reader::of(&flight);
+        let leader = Leader {
             shares: Arc::clone(self),
             key,
             flight,
             reserved: 0,
-        })
+        };
+        Found::Nothing(leader, reader)
     }
 }
 
@@ -189,6 +201,34 @@ impl Table {
     }
 }
 
+impl Reader {
+    fn of(flight: &Arc<Flight>) -> Self {
+        flight.readers.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(flight))
+    }
+
+    /// The answer for one of those who wait for it.
+    pub(super) fn answer(&self, head: &FinalHead) -> Answer {
+        self.0.answer(head)
+    }
+}
+
+impl Deref for Reader {
+    type Target = Flight;
+
+    fn deref(&self) -> &Flight {
+        &self.0
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.0.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.left.notify_waiters();
+        }
+    }
+}
+
 impl Flight {
     fn new() -> Self {
         Self {
@@ -200,7 +240,13 @@ impl Flight {
             }),
             changed: Notify::new(),
             began: Instant::now(),
+            readers: AtomicUsize::new(0),
+            left: Notify::new(),
         }
+    }
+
+    fn is_read(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
     }
 
     /// The head of an answer that is for all, if it is known.
@@ -219,8 +265,7 @@ impl Flight {
         bell::once(&self.changed, || lock(&self.state).outcome.clone()).await
     }
 
-    /// The answer for one of those who wait for it.
-    pub(super) fn answer(self: &Arc<Self>, head: &FinalHead) -> Answer {
+    fn answer(self: &Arc<Self>, head: &FinalHead) -> Answer {
         // The time it spent with us comes on top of what it had spent elsewhere (RFC 9111 §4.2.3).
         let Head {
             status, headers, ..
@@ -271,9 +316,9 @@ impl Flight {
         if let Some(body) = self.in_one_piece() {
             return full(body);
         }
-        let chunks = unfold((Arc::clone(self), 0), |(flight, at)| async move {
-            let chunk = flight.chunk(at).await?.map(Frame::data);
-            Some((chunk, (flight, at + 1)))
+        let chunks = unfold((Reader::of(self), 0), |(reader, at)| async move {
+            let chunk = reader.chunk(at).await?.map(Frame::data);
+            Some((chunk, (reader, at + 1)))
         });
         StreamBody::new(Box::pin(chunks)).boxed_unsync()
     }
@@ -317,11 +362,6 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// The flight that is led.
-    pub(super) const fn flight(&self) -> &Arc<Flight> {
-        &self.flight
-    }
-
     /// Whether an answer of this many bytes may be held for all; the bytes are counted until the flight is over.
     pub(super) fn reserve(&mut self, bytes: u64) -> bool {
         let Some(bytes) = usize::try_from(bytes)
@@ -354,10 +394,38 @@ impl Leader {
         self.flight.change(|state| state.chunks.push(chunk));
     }
 
-    /// Whether nobody reads along any more, and nobody will.
+    /// Resolves when nobody waits for the answer or reads it any more, and nobody will.
+    pub(super) async fn forsaken(&self) {
+        loop {
+            let is_left = || (!self.flight.is_read()).then_some(());
+            bell::once(&self.flight.left, is_left).await;
+            if self.leave() {
+                return;
+            }
+        }
+    }
+
+    /// Takes the flight from the table, unless somebody reads it: nobody finds it afterwards.
+    fn leave(&self) -> bool {
+        let mut table = lock(&self.shares.table);
+        let is_left = !self.flight.is_read();
+        if is_left {
+            table.remove(&self.key, &self.flight);
+        }
+        is_left
+    }
+
+    /// Whether that is so now, for an answer that comes already: to its end, where that may be kept for others.
     pub(super) fn is_forsaken(&self) -> bool {
-        // The table's and ours.
-        !self.shares.keeps() && Arc::strong_count(&self.flight) <= 2
+        !self.shares.keeps() && !self.flight.is_read() && self.leave()
+    }
+
+    /// The same as a wait.
+    pub(super) async fn forsaken_while_it_comes(&self) {
+        match self.shares.keeps() {
+            true => std::future::pending().await,
+            false => self.forsaken().await,
+        }
     }
 
     /// The answer is whole; it is kept for as long as `keep` says.
@@ -387,6 +455,8 @@ impl Leader {
             }),
             changed: Notify::new(),
             began: self.flight.began,
+            readers: AtomicUsize::new(0),
+            left: Notify::new(),
         };
         drop(state);
         lock(&self.shares.table).keep(&self.key, Arc::new(kept), size, self.shares.room);
@@ -424,10 +494,12 @@ const FLYING_MAX: usize = 128 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
+
     use super::*;
 
     fn led(shares: &Arc<Shares>) -> Leader {
-        let Found::Nothing(lead) = shares.find("key", true) else {
+        let Found::Nothing(lead, _) = shares.find("key", true) else {
             panic!("nobody asks yet");
         };
         let head = Head {
@@ -456,9 +528,51 @@ mod tests {
         assert!(matches!(shares.find("key", true), Found::Kept(_)));
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(
-            matches!(shares.find("key", true), Found::Nothing(_)),
+            matches!(shares.find("key", true), Found::Nothing(..)),
             "too old"
         );
+    }
+
+    #[tokio::test]
+    async fn it_is_forsaken_by_the_last_who_leaves() {
+        for room in [0, 1024] {
+            let shares = Arc::new(Shares::new(room));
+            let Found::Nothing(lead, first) = shares.find("key", true) else {
+                panic!("nobody asks yet");
+            };
+            let Found::Flying(second) = shares.find("key", true) else {
+                panic!("somebody asks");
+            };
+            let mut forsaken = std::pin::pin!(lead.forsaken());
+            assert!(poll!(&mut forsaken).is_pending());
+            drop(first);
+            assert!(poll!(&mut forsaken).is_pending(), "one is left");
+            drop(second);
+            let Found::Flying(third) = shares.find("key", true) else {
+                panic!("it still stands");
+            };
+            assert!(poll!(&mut forsaken).is_pending(), "one came");
+            drop(third);
+            assert!(poll!(&mut forsaken).is_ready());
+            let found = shares.find("key", true);
+            assert!(matches!(found, Found::Nothing(..)), "nobody finds it");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_a_body_is_there_until_it_is_dropped() {
+        let shares = Arc::new(Shares::new(0));
+        let lead = led(&shares);
+        let Found::Flying(reader) = shares.find("key", true) else {
+            panic!("somebody asks");
+        };
+        let head = reader.head().expect("it is known");
+        let body = reader.answer(&head);
+        drop(reader);
+        let mut forsaken = std::pin::pin!(lead.forsaken_while_it_comes());
+        assert!(poll!(&mut forsaken).is_pending());
+        drop(body);
+        assert!(poll!(&mut forsaken).is_ready());
     }
 
     #[tokio::test]
@@ -467,10 +581,10 @@ mod tests {
             let shares = Arc::new(Shares::new(room));
             match shares.find("key", false) {
                 Found::Unlikely => assert_eq!(room, 0),
-                Found::Nothing(_) => assert!(room > 0, "it may be kept"),
+                Found::Nothing(..) => assert!(room > 0, "it may be kept"),
                 found => panic!("{found:?}"),
             }
-            let Found::Nothing(waiting) = shares.find("key", true) else {
+            let Found::Nothing(waiting, _) = shares.find("key", true) else {
                 panic!("nobody asks yet");
             };
             assert!(matches!(shares.find("key", false), Found::Unlikely));
@@ -490,12 +604,12 @@ mod tests {
         let shares = Arc::new(Shares::new(1024));
         drop(led(&shares));
         assert!(
-            matches!(shares.find("key", true), Found::Nothing(_)),
+            matches!(shares.find("key", true), Found::Nothing(..)),
             "broken"
         );
         led(&shares).finish(None);
         assert!(
-            matches!(shares.find("key", true), Found::Nothing(_)),
+            matches!(shares.find("key", true), Found::Nothing(..)),
             "not kept"
         );
     }

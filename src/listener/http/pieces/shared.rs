@@ -20,7 +20,7 @@ use super::prepared::{Prepared, STALL};
 use super::spliced::Unanswered;
 use crate::listener::http::ready::{Answer, FinalHead};
 use crate::listener::http::rewrite;
-use crate::listener::http::share::{Flight, Found, Leader, Outcome, SHARED_MAX};
+use crate::listener::http::share::{Found, Leader, Outcome, Reader, SHARED_MAX};
 use crate::listener::http::viewer::Viewer;
 use crate::metrics::{KindLabel, UnsharedLabels};
 use crate::net::http::{full, text};
@@ -50,7 +50,7 @@ impl PieceRequest {
                 metrics.coalesced.get_or_create(&kind).inc();
                 flight
             }
-            Found::Nothing(lead) => return self.lead(lead, like).await,
+            Found::Nothing(lead, reader) => return self.lead((lead, reader), like).await,
             Found::Unlikely => return Box::pin(self.alone(Some(&like))).await,
         };
         match flight.outcome().await {
@@ -87,8 +87,7 @@ impl PieceRequest {
     }
 
     /// Asks for all who want the same: in a task of its own, because the first who asked may leave first.
-    async fn lead(self: Box<Self>, lead: Leader, like: Arc<Like>) -> Answer {
-        let flight = Arc::clone(lead.flight());
+    async fn lead(self: Box<Self>, (lead, flight): (Leader, Reader), like: Arc<Like>) -> Answer {
         let viewer = self.viewer.clone();
         let (alone, mine) = oneshot::channel();
         tokio::spawn(self.fly(lead, like, alone));
@@ -104,10 +103,15 @@ impl PieceRequest {
         self: Box<Self>,
         mut lead: Leader,
         like: Arc<Like>,
-        alone: oneshot::Sender<Answer>,
+        mut alone: oneshot::Sender<Answer>,
     ) {
         let likely = self.likely();
-        let fetched = self.fetch_or_hold().await;
+        let fetched = tokio::select! {
+            biased;
+            fetched = self.fetch_or_hold() => fetched,
+            // The connection to the origin goes with the request: it may hold its answer back for half a minute.
+            () = lead.forsaken() => return,
+        };
         let audience = match &fetched {
             Ok((attempt, Fetched::New(response))) if !self.is_for_one(&attempt.origin) => {
                 self.audience(response)
@@ -123,7 +127,20 @@ impl PieceRequest {
         }
         let here = matches!(&fetched, Ok((attempt, _)) if likely.as_ref() == Some(&attempt.origin));
         let prepared = match fetched {
-            Ok((attempt, fetched)) => self.prepare(&attempt, fetched).await,
+            Ok((attempt, fetched)) => {
+                let gone = async {
+                    match audience {
+                        // Only the one who asked is left.
+                        Audience::Asker => alone.closed().await,
+                        _ => lead.forsaken_while_it_comes().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    prepared = self.prepare(&attempt, fetched) => prepared,
+                    () = gone => return,
+                }
+            }
             // Everybody was sent to ask alone.
             Err(unanswered) => return drop(alone.send(self.without_origin(unanswered))),
         };
@@ -379,7 +396,7 @@ fn why_not(status: StatusCode) -> Why {
 }
 
 /// What was fetched for all, as one of them gets it.
-async fn shared(flight: &Arc<Flight>, head: &FinalHead, viewer: Option<&Viewer>) -> Answer {
+async fn shared(flight: &Reader, head: &FinalHead, viewer: Option<&Viewer>) -> Answer {
     let (Some(viewer), Some(leads)) = (viewer, &head.head().leads) else {
         return flight.answer(head);
     };
@@ -398,7 +415,12 @@ async fn shared(flight: &Arc<Flight>, head: &FinalHead, viewer: Option<&Viewer>)
 async fn fill(lead: Leader, mut answer: LineBody, keep: Option<Duration>) {
     loop {
         // Dropping the lead breaks the answer off for everybody.
-        match timeout(STALL, answer.frame()).await {
+        let came = tokio::select! {
+            biased;
+            came = timeout(STALL, answer.frame()) => came,
+            () = lead.forsaken_while_it_comes() => return,
+        };
+        match came {
             Ok(Some(Ok(frame))) => {
                 if let Ok(chunk) = frame.into_data() {
                     lead.push(chunk);
@@ -409,6 +431,7 @@ async fn fill(lead: Leader, mut answer: LineBody, keep: Option<Duration>) {
             Ok(None) => return lead.finish(keep),
             Ok(Some(Err(_))) | Err(_) => return,
         }
+        // Where the next part is there at once, too.
         if lead.is_forsaken() {
             return;
         }
