@@ -386,3 +386,20 @@ async fn links_that_let_in_go_on_with_the_playlist() {
         "a segment has one link"
     );
 }
+
+/// A player backs off when it hears that it is too far ahead (RFC 8216bis §6.2.5.2); an old playlist it asks for again at once.
+#[tokio::test]
+async fn who_is_too_far_ahead_of_a_stream_that_never_moved_hears_it_of_the_origin() {
+    let house = House::open("").await;
+    let list = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n#EXTINF:4,\na-1.ts\n";
+    let origin = Packager::join(&house, "one", move |target: &str, _: &str| match target {
+        "/live/a.m3u8" => Reply::ok("", list),
+        _ => Reply::with("400 Bad Request", "", "too far"),
+    })
+    .await;
+    assert_eq!(get(house.at.http, "/live/a.m3u8").await.0, 200);
+    let far = "/live/a.m3u8?_HLS_msn=99";
+    let told = get(house.at.http, far).await;
+    assert_eq!(told, (400, "too far".to_owned()));
+    assert_eq!((origin.count(far), origin.count("/live/a.m3u8")), (1, 1));
+}

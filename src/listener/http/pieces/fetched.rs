@@ -212,15 +212,15 @@ impl PieceRequest {
         (StatusCode::SERVICE_UNAVAILABLE, words)
     }
 
-    /// Sends a request that waits for a segment. An origin that is far from that one may refuse it (RFC 8216bis §6.2.5.2), and
-    /// is asked for what it has then.
+    /// Sends a request that waits for a segment. An origin that is far from that one may refuse it (RFC 8216bis §6.2.5.2). Where
+    /// viewers may know the segments by other numbers than it does, it is asked for what it has then.
     async fn send_waiting(
         &self,
         attempt: &Attempt,
         time_limit: Duration,
     ) -> Result<Fetched, DialError> {
         let fetched = self.send_to(attempt, time_limit).await?;
-        if fetched.status() != StatusCode::BAD_REQUEST || self.name.is_none() {
+        if fetched.status() != StatusCode::BAD_REQUEST || self.counts_as(&attempt.origin) {
             return Ok(fetched);
         }
         let target = ask::waiting_for(&self.ask.head.target, None);

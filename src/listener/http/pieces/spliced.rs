@@ -156,6 +156,18 @@ impl PieceRequest {
         }
     }
 
+    /// Whether viewers are known to have the playlist with the numbers of `origin`.
+    pub(super) fn counts_as(&self, origin: &OriginId) -> bool {
+        if self.name.is_none() {
+            return true;
+        }
+        self.playlist().is_some_and(|playlist| {
+            let known = playlist.known();
+            let last = known.last.as_ref();
+            known.splice.is_none() && last.is_some_and(|last| last.origin == *origin)
+        })
+    }
+
     /// Whether a target goes on with a session that an origin made for its viewer, and listed. Who comes without one is no
     /// viewer yet, and may not get another's: the origin judges each that begins.
     fn has_session(&self, target: &str) -> bool {
