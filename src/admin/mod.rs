@@ -60,6 +60,7 @@ use crate::net::entrance::{Ends, Visitor};
 use crate::net::forwarded;
 use crate::net::http::{Body, serve};
 use crate::net::patience::Patience;
+use crate::net::tls::lacking;
 use crate::proxy::Proxy;
 use crate::proxy::preview::PreviewCalls;
 use crate::readiness::Readiness;
@@ -397,6 +398,9 @@ pub async fn connection<W>(
 }
 
 async fn answer(mut router: Router, ends: Ends, mut request: Request<Incoming>) -> Response<Body> {
+    if let Some(refusal) = lacking(&request, ends) {
+        return refusal;
+    }
     request.extensions_mut().insert(ConnectInfo(ends));
     // Only a body that drips takes time.
     let response = match timeout(BODY_TIMEOUT, router.call(request)).await {

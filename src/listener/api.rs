@@ -12,6 +12,7 @@ use crate::fleet_api::FleetApi;
 use crate::net::entrance::Visitor;
 use crate::net::http::{Body, Identity, READING, json, other_method, serve, text};
 use crate::net::patience::Patience;
+use crate::net::tls::lacking;
 use crate::net::versions;
 use crate::proxy::Proxy;
 
@@ -37,6 +38,9 @@ impl Api {
         let (patience, stop) = (self.patience.clone(), self.stop.clone());
         let identity = wire.identity();
         serve(wire, early, ends, patience, stop, async |mut request| {
+            if let Some(refusal) = lacking(&request, ends) {
+                return refusal;
+            }
             Identity::put(identity.as_ref(), &mut request);
             let request = match self.whip.answer(request, ends, &proxy).await {
                 Ok(response) => return response,

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::accept::OriginSide;
+use super::forwarded;
 use super::tls::{HandshakeError, TlsEntrance};
 use super::wire::Wire;
 use crate::value::{ClientAddr, LocalAddr, Network, PeerAddr};
@@ -39,6 +40,8 @@ pub struct Entrance {
     pub tls: Option<Arc<TlsEntrance>>,
     /// Clients that come without TLS are refused, where there is TLS.
     pub require_tls: bool,
+    /// The networks of HTTP proxies that are believed about how their own clients came: those need no TLS as far as here.
+    pub trusted: Arc<[Network]>,
 }
 
 /// Whether listed peers send a PROXY protocol header.
@@ -81,6 +84,9 @@ pub struct Ends {
     pub secure: bool,
     /// The client agreed to speak HTTP/2 (RFC 9113 §3.2).
     pub http2: bool,
+    /// It came in the clear to where TLS is required, by a trusted proxy: each request has to say that its client came to that
+    /// with TLS.
+    pub needs_tls: bool,
 }
 
 /// Why a connection does not come in.
@@ -113,6 +119,12 @@ impl Entrance {
         }
     }
 
+    /// The same, which hears out HTTP proxies in these networks that come without TLS where it is required.
+    #[must_use]
+    pub fn trusting(self, trusted: Arc<[Network]>) -> Self {
+        Self { trusted, ..self }
+    }
+
     /// Lets a connection in; `None` when its peer is let go, which is logged.
     pub async fn enter(&self, mut stream: TcpStream, peer: PeerAddr) -> Option<Visitor> {
         let header = self.header_of(&mut stream, peer).await;
@@ -122,7 +134,7 @@ impl Entrance {
             Some(Preface::Client(client)) => client.into(),
             Some(Preface::Local) | None => peer.into(),
         };
-        let encrypted = self.encrypt(stream, early, client).await;
+        let encrypted = self.encrypt(stream, early, (client, peer)).await;
         let (wire, early) = encrypted.inspect_err(|turned| turned.log(client)).ok()?;
         let ends = Ends {
             client,
@@ -131,6 +143,7 @@ impl Entrance {
             proxied: header.is_some(),
             secure: matches!(wire, Wire::Tls(_)),
             http2: wire.is_http2(),
+            needs_tls: self.require_tls && matches!(wire, Wire::Plain(_)),
         };
         Some(Visitor {
             wire,
@@ -145,7 +158,7 @@ impl Entrance {
         &self,
         mut stream: TcpStream,
         early: Vec<u8>,
-        client: ClientAddr,
+        (client, peer): (ClientAddr, PeerAddr),
     ) -> Result<(Wire, Vec<u8>), Turned> {
         let Some(tls) = &self.tls else {
             return Ok((Wire::Plain(stream), early));
@@ -163,7 +176,9 @@ impl Entrance {
             let stream = shaking.await?;
             return Ok((Wire::Tls(Box::new(stream)), Vec::new()));
         }
-        if self.require_tls {
+        // No word of a proxy stands for a certificate of its client.
+        let hears = !tls.wants_certificates() && forwarded::believes(&self.trusted, client, peer);
+        if self.require_tls && !hears {
             Box::pin(tls.refuse(&mut stream, early, self.time_limit)).await;
             return Err(Turned::Plain);
         }
@@ -244,7 +259,13 @@ impl Ends {
             proxied: false,
             secure: false,
             http2: false,
+            needs_tls: false,
         }
+    }
+
+    /// Whether a request lacks the TLS that is required; `told` is what a trusted proxy says of its client.
+    pub fn lacks_tls(&self, told: Option<bool>) -> bool {
+        self.needs_tls && told != Some(true)
     }
 
     /// The sender of requests on this connection, for the rules about callers.
@@ -277,6 +298,7 @@ mod tests {
             time_limit: Duration::from_secs(1),
             tls: None,
             require_tls: false,
+            trusted: Arc::default(),
         }
     }
 

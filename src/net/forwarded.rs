@@ -7,7 +7,7 @@ use sluicegate_core::http::base::{BasePath, FORWARDED_PREFIX};
 use sluicegate_core::http::head::{Forwarded, Headers};
 
 use super::entrance::Ends;
-use crate::value::{ClientAddr, Network};
+use crate::value::{ClientAddr, Network, PeerAddr};
 
 /// The client for which trusted proxies connected, the last of which is `connected`, by the `lines` of
 /// `X-Forwarded-For`: each proxy appended the address it saw, so the list is read from its end, and what stands before
@@ -58,20 +58,32 @@ pub fn base_of(trusted: &[Network], ends: Ends, headers: &HeaderMap, usual: &Bas
 
 /// Whether the client of a request came with TLS, to us or to a `trusted` proxy.
 pub fn is_secure(trusted: &[Network], ends: Ends, headers: &HeaderMap) -> bool {
+    let told = || told_secure(headers);
+    let told = are_believed(trusted, ends).then(told).flatten();
+    told.unwrap_or(ends.secure)
+}
+
+/// What a proxy says of how its client came: whether with TLS.
+pub fn told_secure(headers: &HeaderMap) -> Option<bool> {
     let mut told = Headers::default();
     for name in ["x-forwarded-proto", "forwarded"] {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(value) = value.filter(|_| are_believed(trusted, ends)) {
+        if let Some(value) = value {
             told.push(name, value);
         }
     }
-    told.told_secure().unwrap_or(ends.secure)
+    told.told_secure()
 }
 
 /// Whether a request came by a `trusted` proxy.
 fn are_believed(trusted: &[Network], ends: Ends) -> bool {
+    believes(trusted, ends.client, ends.peer)
+}
+
+/// The same by the addresses of the `client` and of the `peer`.
+pub fn believes(trusted: &[Network], client: ClientAddr, peer: PeerAddr) -> bool {
     let believed = |address| trusted.iter().any(|network| network.contains(address));
-    believed(ends.peer.ip()) || believed(ends.client.ip())
+    believed(peer.ip()) || believed(client.ip())
 }
 
 /// An address as proxies write it: plain, or with a port.

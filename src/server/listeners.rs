@@ -203,7 +203,8 @@ impl Listeners {
         }
         let entrance = self
             .entrance(ProxyHeader::Must, settings.head_timeout)
-            .with_tls(self.tls(|tls| &tls.http), settings.tls.required);
+            .with_tls(self.tls(|tls| &tls.http), settings.tls.required)
+            .trusting(settings.trusted_proxies.clone().into());
         let pieces = Arc::new(parts::pieces(&self.settings, Arc::clone(&settings)));
         let cache = Arc::downgrade(&pieces);
         self.proxy.metrics().before_scrape(move |metrics| {
@@ -251,7 +252,8 @@ impl Listeners {
         };
         let entrance = self
             .entrance(ProxyHeader::May, api::HEAD_TIMEOUT)
-            .with_tls(self.tls(|tls| &tls.api), self.settings.api.tls.required);
+            .with_tls(self.tls(|tls| &tls.api), self.settings.api.tls.required)
+            .trusting(self.settings.http.trusted_proxies.clone().into());
         let proxy = self.proxy.clone();
         let handle = move |visitor| api.clone().connection(visitor, proxy.clone());
         self.accept(["api", "api_tls"], sockets, entrance, accepting, handle);
@@ -304,7 +306,8 @@ impl Listeners {
             .with_tls(
                 self.tls(|tls| &tls.system),
                 self.settings.system.tls.required,
-            );
+            )
+            .trusting(http.trusted_proxies.clone().into());
         self.administer(["system", "system_tls"], sockets, entrance, system.router());
     }
 
@@ -360,6 +363,7 @@ impl Listeners {
             time_limit,
             tls: None,
             require_tls: false,
+            trusted: Arc::default(),
         }
     }
 
@@ -392,6 +396,7 @@ impl Listeners {
         let [beside, own] = sockets;
         let encrypted = Entrance {
             require_tls: true,
+            trusted: Arc::default(),
             ..entrance.clone()
         };
         [

@@ -19,7 +19,7 @@ use crate::call::{CallOrigin, sdp};
 use crate::house::{
     Guest, House, Manner, PATIENCE, Stub, get, nowhere, post, talk, until, until_told, video,
 };
-use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, Way, say};
+use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, Way, header, say};
 use crate::rtsp_house::{self, Caller, grants};
 use crate::sources::open;
 use crate::tls_client::Authority;
@@ -172,6 +172,63 @@ async fn where_tls_is_required_others_are_told_or_closed() {
     let bridge = authority.trusted().bridge(house.at.system).await;
     assert_eq!(get(bridge.at, "/livez").await.0, 200);
     assert!(handshakes(&house, "rtmp", "plain") >= 1);
+}
+
+/// A balancer that ends TLS sends requests of many clients over one connection, and says of each how it came.
+#[tokio::test]
+async fn a_trusted_proxys_word_for_tls_counts_where_that_is_required() {
+    let authority = Authority::new();
+    let house = House::open(&format!(
+        "[http]\nrequire_tls = true\nhealth = true\ntrusted_proxies = [\"127.0.0.1\"]\n\
+         [api]\nrequire_tls = true\n[system]\nrequire_tls = true\n{}",
+        authority.settings()
+    ))
+    .await;
+    let origin = HttpOrigin::join(&house, "one", vec![say(STREAM), say("media"), Step::Hold]).await;
+    let request = |method: &str, target: &str, told: &str| {
+        format!("{method} {target} HTTP/1.1\r\nHost: media.example\r\n{told}\r\n\r\n")
+    };
+    let [with, without] = ["https", "http"].map(|scheme| format!("X-Forwarded-Proto: {scheme}"));
+    for (at, target) in [
+        (house.at.http, "/livez"),
+        (house.at.api, "/api/v1/versions"),
+        (house.at.system, "/livez"),
+    ] {
+        let mut proxy = Viewer::send(at, request("HEAD", target, &with)).await;
+        let head = proxy.head().await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{target}: {head}");
+        for told in [&without, "Via: 1.1 proxy"] {
+            proxy.more(request("HEAD", target, told)).await;
+            let head = proxy.head().await;
+            assert!(head.starts_with("HTTP/1.1 301 "), "{target}: {head}");
+            let place = header(&head, "location");
+            assert_eq!(place, [format!("https://media.example{target}")]);
+        }
+        proxy.more(request("DELETE", target, &without)).await;
+        assert!(proxy.head().await.starts_with("HTTP/1.1 403 "), "{target}");
+    }
+    for target in ["/live/a.flv", "/live/a.m3u8"] {
+        let mut proxy = Viewer::send(house.at.http, request("GET", target, &without)).await;
+        let head = proxy.head().await;
+        assert!(head.starts_with("HTTP/1.1 301 "), "{target}: {head}");
+    }
+    assert_eq!(origin.visits().len(), 0, "nothing is asked for");
+    let told = "Forwarded: for=192.0.2.1;proto=https";
+    let mut proxy = Viewer::send(house.at.http, request("GET", "/live/a.flv", told)).await;
+    let head = proxy.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(proxy.take(5).await, b"media");
+
+    // It says nothing of a certificate.
+    let certified = format!(
+        "[http]\nrequire_tls = true\nclient_ca = \"{}\"\ntrusted_proxies = [\"127.0.0.1\"]\n{}",
+        authority.own().display(),
+        authority.settings()
+    );
+    let house = House::open(&certified).await;
+    let mut proxy = Viewer::send(house.at.http, request("GET", "/live/a.flv", told)).await;
+    let head = proxy.head().await;
+    assert!(head.starts_with("HTTP/1.1 301 "), "{head}");
 }
 
 #[tokio::test]

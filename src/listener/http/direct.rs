@@ -143,7 +143,8 @@ impl Asked {
             && head.version == Version::Http11
             && head.body() == RequestBody::None
             && !head.headers.contains("upgrade")
-            && !head.headers.contains("expect");
+            && !head.headers.contains("expect")
+            && !ends.lacks_tls(head.headers.told_secure());
         if !is_plain || is_a_challenge(http, &head) {
             return None;
         }

@@ -48,7 +48,7 @@ use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, Identity, READING, full, json, other_method, serve, text};
 use crate::net::http2::{self, Answering};
 use crate::net::patience::Patience;
-use crate::net::tls::Challenges;
+use crate::net::tls::{Challenges, lacking};
 use crate::net::wire::Wire;
 use crate::net::{conditional, forwarded, head, relay, versions};
 use crate::origin::dial::Dialer;
@@ -207,12 +207,15 @@ impl Http {
         proxy: &Proxy,
         current: &Arc<Current>,
     ) -> Response<Body> {
-        if request.method() == Method::OPTIONS {
-            return preflight::answer(self, &request, ends, proxy).await;
-        }
         let pending = self.challenges.as_ref();
         if let Some(answer) = pending.and_then(|pending| pending.answer(request.uri().path())) {
             return text(StatusCode::OK, answer);
+        }
+        if let Some(refusal) = lacking(&request, ends) {
+            return refusal;
+        }
+        if request.method() == Method::OPTIONS {
+            return preflight::answer(self, &request, ends, proxy).await;
         }
         let switches = self
             .pages
@@ -445,6 +448,9 @@ fn open_to_all(mut response: Response<Body>) -> Response<Body> {
 
 /// The protocol of a request that is relayed raw: a plain GET of a live stream.
 fn live_pull(request: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<Protocol> {
+    if ends.lacks_tls(request.headers.told_secure()) {
+        return None;
+    }
     match route(&request.target, request.host(), ends, proxy) {
         Route::Live(protocol) if request.method == "GET" && request.body() == RequestBody::None => {
             Some(protocol)

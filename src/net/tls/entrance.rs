@@ -108,6 +108,11 @@ impl TlsEntrance {
         shaken.map(|(stream, _)| stream)
     }
 
+    /// Whether clients have to show certificates.
+    pub const fn wants_certificates(&self) -> bool {
+        self.clients.is_some()
+    }
+
     fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -28,6 +28,6 @@ pub use certificates::{Certificates, Expiry};
 pub use challenges::{Challenges, Pending};
 pub use entrance::{Shared, TlsEntrance};
 pub use handshake::{HandshakeError, Handshakes};
-pub use refused::Words;
+pub use refused::{Words, lacking};
 pub use stream::TlsStream;
 pub use trust::Trust;

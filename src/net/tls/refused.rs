@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderValue, LOCATION};
+use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::http::base::{BasePath, FORWARDED_PREFIX};
 use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::rtsp::message::{Message, Speaker, response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
 use super::challenges::Challenges;
-use crate::net::linger_close;
+use crate::net::entrance::Ends;
+use crate::net::http::{Body, text};
+use crate::net::{forwarded, linger_close};
 
 /// How a client is refused, in its protocol's words.
 #[derive(Debug, Clone)]
@@ -97,9 +102,9 @@ fn meet(answer: &str) -> Vec<u8> {
 }
 
 fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
-    let place = matches!(request.method.as_str(), "GET" | "HEAD")
-        .then(|| location(request, port))
-        .flatten();
+    let reads = matches!(request.method.as_str(), "GET" | "HEAD");
+    let host = request.host().filter(|_| reads);
+    let place = host.and_then(|host| location(host, &request.target, port));
     if let Some(place) = place {
         let head = format!(
             "HTTP/1.1 301 Moved Permanently\r\nLocation: {place}\r\nContent-Length: 0\r\n\
@@ -117,12 +122,45 @@ fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
+/// What is said to a request that lacks the TLS which is required: a trusted proxy sent it on for a client that came to that
+/// without. It is sent to the usual port of HTTPS, since TLS is the proxy's to serve.
+pub fn lacking<B>(request: &Request<B>, ends: Ends) -> Option<Response<Body>> {
+    let headers = request.headers();
+    if !ends.lacks_tls(forwarded::told_secure(headers)) {
+        return None;
+    }
+    let refusal = text(StatusCode::FORBIDDEN, "only HTTPS is served here");
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Some(refusal);
+    }
+    let told = headers
+        .get("x-forwarded-host")
+        .or_else(|| headers.get(HOST));
+    let host = told.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host.split(',').next().unwrap_or_default().trim();
+    let folders = headers.get_all(FORWARDED_PREFIX).into_iter();
+    let folder = BasePath::told(folders.map(|folder| folder.as_bytes())).unwrap_or_default();
+    let target = request.uri().path_and_query().map_or("", |t| t.as_str());
+    let place = location(
+        host,
+        &format!("{}{target}", folder.as_str()),
+        Some(HTTPS_PORT),
+    );
+    let Some(place) = place.and_then(|place| HeaderValue::try_from(place).ok()) else {
+        return Some(refusal);
+    };
+    let mut response = text(StatusCode::MOVED_PERMANENTLY, "it is served by HTTPS");
+    let to = response.headers_mut();
+    to.insert(LOCATION, place);
+    to.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Some(response)
+}
+
 /// Where the same is served over TLS; `None` if the client did not say whom it asks. Without a port of its own, HTTPS is
 /// where the client came to.
-fn location(request: &RequestHead, port: Option<u16>) -> Option<String> {
-    let host = request.host()?;
+fn location(host: &str, target: &str, port: Option<u16>) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    if host.is_empty() || !host.chars().all(is_plain) || !request.target.starts_with('/') {
+    if host.is_empty() || !host.chars().all(is_plain) || !target.starts_with('/') {
         return None;
     }
     let (name, asked) = match host.rsplit_once(':') {
@@ -134,7 +172,7 @@ fn location(request: &RequestHead, port: Option<u16>) -> Option<String> {
         HTTPS_PORT => name.to_owned(),
         port => format!("{name}:{port}"),
     };
-    Some(format!("https://{authority}{}", request.target))
+    Some(format!("https://{authority}{target}"))
 }
 
 /// The ports that URLs need not name (RFC 9110 §4.2).
@@ -223,6 +261,76 @@ mod tests {
                 assert!(answer.starts_with("HTTP/1.1 301 "), "{cause}: {answer}");
                 assert_eq!(place, Some(expected), "{cause}");
             }
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_how_its_client_came() {
+        let peer: std::net::SocketAddr = "10.0.0.9:7".parse().unwrap();
+        let ends = Ends {
+            needs_tls: true,
+            ..Ends::direct(peer.into())
+        };
+        let at = "https://media.example/a?k=v";
+        let rows: [(&str, &str, &[(&str, &str)], Option<(u16, Option<&str>)>); 8] = [
+            ("it says nothing", "GET", &[], Some((301, Some(at)))),
+            ("with TLS", "GET", &[("X-Forwarded-Proto", "https")], None),
+            ("a WebSocket", "GET", &[("X-Forwarded-Proto", "wss")], None),
+            (
+                "RFC 7239",
+                "POST",
+                &[("Forwarded", "for=192.0.2.1;proto=https")],
+                None,
+            ),
+            (
+                "without",
+                "HEAD",
+                &[("X-Forwarded-Proto", "http")],
+                Some((301, Some(at))),
+            ),
+            (
+                "one that writes",
+                "POST",
+                &[("X-Forwarded-Proto", "http")],
+                Some((403, None)),
+            ),
+            (
+                "known by another name and a folder",
+                "GET",
+                &[
+                    ("X-Forwarded-Host", "pub.example:80, in.example"),
+                    ("X-Forwarded-Prefix", "/m"),
+                ],
+                Some((301, Some("https://pub.example/m/a?k=v"))),
+            ),
+            (
+                "a name that is none",
+                "GET",
+                &[("X-Forwarded-Host", "a@b")],
+                Some((403, None)),
+            ),
+        ];
+        for (cause, method, headers, expected) in rows {
+            let mut request = Request::builder()
+                .method(method)
+                .uri("/a?k=v")
+                .header("Host", "media.example:8080");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(()).unwrap();
+            let refusal = lacking(&request, ends);
+            let told = refusal.as_ref().map(|refusal| {
+                let place = refusal.headers().get(LOCATION);
+                let place = place.map(|place| place.to_str().unwrap());
+                (refusal.status().as_u16(), place)
+            });
+            assert_eq!(told, expected, "{cause}");
+            let other = Ends {
+                needs_tls: false,
+                ..ends
+            };
+            assert!(lacking(&request, other).is_none(), "{cause}");
         }
     }
 
