@@ -15,6 +15,7 @@ use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::base::BasePath;
+use sluicegate_core::http::framing::{BodyReader, Framing, Part};
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead, Version};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::places;
@@ -39,8 +40,8 @@ use crate::net::http::{Body, full};
 use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, linger_close};
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::origin::elsewhere::Elsewhere;
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
 use crate::value::ClientAddr;
 
@@ -364,8 +365,18 @@ pub(super) async fn set_up(
         bytes: body,
     } = answering;
     let mut first = Vec::with_capacity(1024 + body.len());
-    answer.for_client().write(&mut first);
-    first.extend_from_slice(&body);
+    let mut passage = Raw::new(row, &body, answer.status == SWITCHING);
+    let mut head = answer.for_client();
+    // One of HTTP/1.0 knows no chunks (RFC 9112 §6.1): the end of the connection is that of the body.
+    if request.version == Version::Http10
+        && answer.headers.has_token("transfer-encoding", "chunked")
+    {
+        head.headers.remove("transfer-encoding");
+        passage.chunks = Some(Box::default());
+    }
+    head.write(&mut first);
+    let taken = passage.without_chunks(&body);
+    first.extend_from_slice(taken.unwrap_or_default());
     row.count(Direction::ToClient, first.len());
     Some(Served::Pair(Box::new(Pair {
         client,
@@ -730,6 +741,7 @@ pub(super) fn with_target_of(
     dialect: Dialect,
     asked: &Request,
     attempt: &Attempt,
+    there: Option<String>,
 ) -> Result<Option<RequestHead>, DialError> {
     let target = match there {
         Some(there) => there,
@@ -744,7 +756,6 @@ pub(super) fn with_target_of(
     head.target = target;
     Ok(Some(head))
 }
-    there: Option<String>,
 
 /// What the client of a request showed, with the `target` it asked for and the name in its certificate.
 pub(super) fn credentials_of(
@@ -816,7 +827,55 @@ pub(super) struct Raw {
     came: u64,
     /// Where the origin is in what it says, if the protocol was switched.
     pub(super) frames: Option<Box<ServerFrames>>,
+    /// What takes a body out of its chunks, for a client that knows none.
+    chunks: Option<Box<Chunks>>,
     unhurried: DelayedAcks,
+}
+
+/// A body in chunks, on its way to a client that knows none.
+#[derive(Debug)]
+struct Chunks {
+    reader: BodyReader,
+    /// What came and was not taken: part of a line between chunks, which is malformed where it is longer than a head may be.
+    rest: Vec<u8>,
+    /// Of the last bytes that came: what is the body's.
+    body: Vec<u8>,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self {
+            reader: BodyReader::new(Framing::Chunked),
+            rest: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+}
+
+impl Chunks {
+    fn take(&mut self, input: &[u8]) -> Result<&[u8], LegEnd> {
+        self.body.clear();
+        self.rest.extend_from_slice(input);
+        let mut at = 0;
+        let ended = loop {
+            let rest = self.rest.get(at..).unwrap_or_default();
+            match self.reader.next(rest).map_err(|_| LegEnd::Broken)? {
+                Part::Data(count) => {
+                    self.body
+                        .extend_from_slice(rest.get(..count).unwrap_or_default());
+                    at += count;
+                }
+                Part::Skip(count) => at += count,
+                Part::More => break false,
+                Part::End => break true,
+            }
+        };
+        self.rest.drain(..at);
+        match ended && self.body.is_empty() {
+            true => Err(LegEnd::Closed),
+            false => Ok(&self.body),
+        }
+    }
 }
 
 impl Raw {
@@ -832,7 +891,16 @@ impl Raw {
             row: Arc::clone(row),
             came,
             frames,
+            chunks: None,
             unhurried: DelayedAcks::default(),
+        }
+    }
+
+    /// The bytes of the body in `input`, where it comes in chunks and its client knows none.
+    fn without_chunks<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
+        match &mut self.chunks {
+            Some(chunks) => chunks.take(input),
+            None => Ok(input),
         }
     }
 }
@@ -853,7 +921,7 @@ impl Passage for Raw {
         }
         self.came += input.len() as u64;
         self.row.body_came(self.came);
-        Ok(input)
+        self.without_chunks(input)
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {

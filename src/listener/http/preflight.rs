@@ -25,12 +25,8 @@ pub(super) async fn answer(
     ends: Ends,
     proxy: &Proxy,
 ) -> Response<Body> {
-    let headers = match proxy.has_rules() {
-        // A star does not stand for it (Fetch standard §3.2.5).
-        true => "Authorization, *",
-        false => "*",
-    };
-    let mut own = open_to_all(cors::preflight("GET, HEAD, OPTIONS", headers));
+    // A star does not stand for the first of them (Fetch standard §3.2.5), which a page may have to show to the origin.
+    let mut own = open_to_all(cors::preflight("GET, HEAD, OPTIONS", "Authorization, *"));
     if cors::is_preflight(request.headers())
         && let Some(said) = asked(http, request, ends, proxy).await
         && said.status().is_success()
