@@ -769,6 +769,49 @@ fn vhosts_are_a_word_or_a_list() {
 }
 
 #[test]
+fn a_secret_that_nobody_filled_in_is_told() {
+    let tokens = "[[system.tokens]]\nname = \"a\"\nrole = \"viewer\"\nissuer = \"i\"\naudience = \"b\"\n\
+                  secrets = [\"${SECRET}-0123456789abcdef0123456789\"]\n";
+    let source = "[[source]]\nurl = \"http://h.example/list\"\ntoken = \"${TOKEN}\"\n";
+    for (cause, file, variables, told) in [
+        (
+            "a variable",
+            "",
+            &[("PROXY_REDIS_PASSWORD", "${REDIS_PASSWORD}")][..],
+            Some("store.redis_password (environment PROXY_REDIS_PASSWORD)"),
+        ),
+        (
+            "a list in the file",
+            "[cluster]\nkey = [\"0123456789abcdef0123456789abcdef\", \"${KEY:-none}\"]\n",
+            &[],
+            Some("cluster.key ("),
+        ),
+        ("a source", source, &[], Some("[[source]] 1: token")),
+        (
+            "keys of tokens",
+            tokens,
+            &[],
+            Some("[[system.tokens]] 1: secrets"),
+        ),
+        (
+            "letters like those",
+            "",
+            &[("PROXY_REDIS_PASSWORD", "a${1}b$c{d}${e")],
+            None,
+        ),
+    ] {
+        let warnings = load(file, variables, "").unwrap().warnings;
+        let about = |warning: &&String| warning.contains("${…}");
+        let found = warnings.iter().find(about);
+        assert_eq!(found.is_some(), told.is_some(), "{cause}: {warnings:?}");
+        let named = told.is_none_or(|name| found.is_some_and(|found| found.contains(name)));
+        assert!(named, "{cause}: {found:?}");
+        let shown = found.is_some_and(|found| found.contains("KEY") || found.contains("TOKEN"));
+        assert!(!shown, "{cause}: {found:?}");
+    }
+}
+
+#[test]
 fn check_prints_values_with_sources_and_hides_secrets() {
     let variables = [
         ("PROXY_HTTP_API_AUTH_TOKEN", "hunter2"),

@@ -23,6 +23,11 @@ pub enum PrefaceError {
     /// The signature is there, but the rest does not follow the specification.
     #[error("the PROXY protocol header is malformed")]
     Malformed,
+    /// It is longer than a header may be here.
+    #[error(
+        "the PROXY protocol header has more than {MAX_PREFACE} bytes; have its sender leave out what it adds, such as certificates"
+    )]
+    TooLong,
 }
 
 /// Reads a header from the front of `bytes`, and returns it with its length; `None` if more bytes are needed. A header
@@ -159,8 +164,11 @@ fn read_v2(bytes: &[u8]) -> Result<Result<(Preface, usize), PrefaceError>, Trunc
     let family = reader.u8()?;
     let length = usize::from(reader.u16()?);
     let total = SIGNATURE_V2.len() + 4 + length;
-    if command & 0xF0 != 0x20 || command & 0x0F > 1 || total > MAX_PREFACE {
+    if command & 0xF0 != 0x20 || command & 0x0F > 1 {
         return Ok(Err(PrefaceError::Malformed));
+    }
+    if total > MAX_PREFACE {
+        return Ok(Err(PrefaceError::TooLong));
     }
     let mut body = Reader::new(reader.bytes(length)?);
     let address = match (command & 0x0F, family) {
@@ -265,7 +273,7 @@ mod tests {
             (
                 "v2 that announces more than it may",
                 &hex!("0d0a0d0a000d0a515549540a 21 11 ffff"),
-                Err(PrefaceError::Malformed),
+                Err(PrefaceError::TooLong),
             ),
             (
                 "an RTMP client",

@@ -175,6 +175,11 @@ impl Settings {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let entries = layers::gather(file, environment, &mut problems, &mut warnings);
+        let secrets = entries.iter().filter(|entry| entry.setting.secret);
+        for entry in secrets.filter(|entry| is_placeholder(&entry.written.text())) {
+            let at = format!("{} ({})", entry.setting.path, entry.source);
+            warnings.push(placeholder(&at));
+        }
         let effective = entries
             .iter()
             .map(|entry| Effective {
@@ -193,7 +198,8 @@ impl Settings {
                 || matches!(problem, Problem::Unreadable(path, _) if file.is_some_and(|file| file.display().to_string() == *path))
         });
         if let Some(file) = file.filter(|_| !unread) {
-            settings.sources = sources::gather(file, &settings.address_rules(), &mut problems);
+            let rules = settings.address_rules();
+            settings.sources = sources::gather(file, &rules, &mut problems, &mut warnings);
             let listed = certificates::gather(file, &mut problems);
             settings.tls.certificates.extend(listed);
         }
@@ -221,6 +227,22 @@ impl Settings {
             Err(ConfigError { problems })
         }
     }
+}
+
+/// Whether a secret names a variable whose value was to stand there, `${NAME}`. Nothing puts one in here.
+fn is_placeholder(secret: &str) -> bool {
+    secret.split("${").skip(1).any(|after| {
+        let begins =
+            after.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
+        begins && after.contains('}')
+    })
+}
+
+/// What is said of such a secret, which may be meant all the same.
+fn placeholder(at: &str) -> String {
+    format!(
+        "{at} has ${{…}} in it, which is taken as it stands: no variable is put in; name a file that holds the secret, or set it by its own variable"
+    )
 }
 
 impl Fanout {

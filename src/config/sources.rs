@@ -14,7 +14,7 @@ use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 use sluicegate_core::near::unknown_keys;
 
 use super::tokens::Tokens;
-use super::{ConfigError, Problem, parse_duration, secret_file};
+use super::{ConfigError, Problem, is_placeholder, parse_duration, placeholder, secret_file};
 use crate::value::{Secret, Url};
 
 /// The lists of a settings file. Two of them are equal if they list the same, wherever they are written.
@@ -95,7 +95,7 @@ pub(super) const TOKENS: &str = "system.tokens";
 /// Every problem found in the lists; the other settings are not checked.
 pub fn read_sources(file: &Path, rules: &AddressRules) -> Result<Sources, ConfigError> {
     let mut problems = Vec::new();
-    let sources = gather(file, rules, &mut problems);
+    let sources = gather(file, rules, &mut problems, &mut Vec::new());
     if problems.is_empty() {
         Ok(sources)
     } else {
@@ -104,8 +104,13 @@ pub fn read_sources(file: &Path, rules: &AddressRules) -> Result<Sources, Config
 }
 
 /// The lists of `file`; problems with them are added to `problems`. If the file cannot be read or is not TOML, that is
-/// also added, unless `problems` has it from reading the other settings.
-pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Problem>) -> Sources {
+/// also added, unless `problems` has it from reading the other settings. Secrets that hold none are told in `warnings`.
+pub(super) fn gather(
+    file: &Path,
+    rules: &AddressRules,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Sources {
     let path = file.display().to_string();
     let mut sources = Sources {
         file: Some(file.to_owned()),
@@ -162,6 +167,9 @@ pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Probl
         found.into_iter().for_each(note);
         return sources;
     }
+    for (list, number, key) in placeholders(&document) {
+        warnings.push(placeholder(&format!("{path}: [[{list}]] {number}: {key}")));
+    }
     match Rules::read(&document) {
         Ok(rules) => sources.rules = rules,
         Err(found) => found.into_iter().for_each(&mut note),
@@ -187,6 +195,32 @@ fn from_files(document: &mut Value) -> Result<(), Vec<String>> {
     } else {
         Err(problems)
     }
+}
+
+/// Where a text stands in place of a secret: the list, the number in it, and the key.
+fn placeholders(document: &Value) -> Vec<(&'static str, usize, &'static str)> {
+    let lists = [
+        ("check", "/check"),
+        ("source", "/source"),
+        (TOKENS, "/system/tokens"),
+    ];
+    let mut found = Vec::new();
+    for (list, at) in lists {
+        let entries = document.pointer(at).and_then(Value::as_array);
+        for (number, entry) in (1..).zip(entries.into_iter().flatten()) {
+            for key in ["secrets", "token"] {
+                let texts = match entry.get(key) {
+                    Some(Value::Array(texts)) => texts.as_slice(),
+                    Some(text) => std::slice::from_ref(text),
+                    None => &[],
+                };
+                if texts.iter().filter_map(Value::as_str).any(is_placeholder) {
+                    found.push((list, number, key));
+                }
+            }
+        }
+    }
+    found
 }
 
 fn read_named_files(list: Option<&mut Vec<Value>>, section: &str, problems: &mut Vec<String>) {

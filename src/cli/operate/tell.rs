@@ -40,7 +40,7 @@ fn origin(one: &Origin) -> [String; 8] {
     };
     [
         one.id.clone(),
-        format!("{}:{}", one.ip, port.unwrap_or_default()),
+        place(&one.ip, port.unwrap_or_default()),
         dialect(one),
         one.state.clone(),
         one.duty.clone(),
@@ -48,6 +48,14 @@ fn origin(one: &Origin) -> [String; 8] {
         ago(one.last_seen_seconds),
         note,
     ]
+}
+
+/// A host and a port as URLs have them (RFC 3986 §3.2.2).
+fn place(host: &str, port: &str) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 /// How an origin is asked, and what it is instead if its API says so.
@@ -387,6 +395,7 @@ mod tests {
         ]});
         let text = origins(&read(data));
         fits(&text);
+        assert!(text.contains(" [2001:db8::1]:8"), "{text}");
         assert!(
             text.contains("failing") && text.contains("6m40s ago"),
             "{text}"
