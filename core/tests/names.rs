@@ -307,6 +307,25 @@ fn a_hostile_or_empty_name_is_refused() {
     ] {
         assert_eq!(SrtStreamId::parse(id, default), Err(expected), "{cause}");
     }
+    for (cause, id) in [
+        ("MediaMTX publishes", "publish:live/a"),
+        ("MediaMTX with a login", "publish:live/a:user:pass"),
+        ("MediaMTX reads", "read:live/a"),
+        ("datarhei publishes", "live/a,mode:publish,token:t"),
+        ("datarhei plays", "a,token:t"),
+    ] {
+        let read = SrtStreamId::parse(id, "");
+        let is_told = matches!(read, Err(StreamError::Dialect { dialect: "srs", rule }) if rule.contains("another server"));
+        assert!(is_told, "{cause}: {read:?}");
+    }
+    for (cause, id) in [
+        ("a name that begins so", "publish"),
+        ("a colon elsewhere", "live/publish:a"),
+        ("a comma", "live/a,b"),
+    ] {
+        let read = SrtStreamId::parse(id, "").unwrap();
+        assert_eq!(read.action, Action::Play, "{cause}");
+    }
     let whip = StreamUrl::from_whip(None, "/w?app=live&stream=/");
     assert_eq!(whip, Err(StreamError::EmptyStream));
     let rtsp = StreamUrl::from_rtsp("rtsp://h.com/");

@@ -242,8 +242,8 @@ impl ChunkWriter {
 /// What a peer did wrong in its chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
-    /// Set Chunk Size has a size outside 1..=[`MAX_CHUNK_SIZE`].
-    #[error("Set Chunk Size asks for {0} bytes; 1 to {MAX_CHUNK_SIZE} are possible")]
+    /// Set Chunk Size has a size outside 1..=[`MAX_ANNOUNCED`].
+    #[error("Set Chunk Size asks for {0} bytes; 1 to {MAX_ANNOUNCED} are possible")]
     ChunkSize(u32),
     /// A header is invalid at this point.
     #[error(transparent)]
@@ -270,10 +270,10 @@ pub enum ChunkError {
     },
 }
 
-/// The size in a Set Chunk Size message (RTMP 1.0 §5.4.1).
+/// The size in a Set Chunk Size message (RTMP 1.0 §5.4.1), as it counts: a larger one means [`MAX_CHUNK_SIZE`].
 pub(super) fn set_chunk_size(payload: &[u8]) -> Result<u32, ChunkError> {
     match control(SET_CHUNK_SIZE, payload)? {
-        size @ 1..=MAX_CHUNK_SIZE => Ok(size),
+        size @ 1..=MAX_ANNOUNCED => Ok(size.min(MAX_CHUNK_SIZE)),
         size => Err(ChunkError::ChunkSize(size)),
     }
 }
@@ -293,6 +293,8 @@ fn control(kind: u8, payload: &[u8]) -> Result<u32, ChunkError> {
 }
 
 const SET_CHUNK_SIZE: u8 = 1;
+/// The largest size that may be announced: the first bit is zero (RTMP 1.0 §5.4.1).
+pub const MAX_ANNOUNCED: u32 = 0x7FFF_FFFF;
 const ABORT: u8 = 2;
 
 #[cfg(test)]
@@ -391,13 +393,16 @@ mod tests {
     }
 
     #[test]
+    fn no_message_is_cut_at_a_size_beyond_the_longest() {
+        for size in [1 << 24, MAX_ANNOUNCED] {
+            assert_eq!(set_chunk_size(&size.to_be_bytes()), Ok(MAX_CHUNK_SIZE));
+        }
+    }
+
+    #[test]
     fn errors_name_what_the_peer_did() {
         for (error, bytes) in [
             (ChunkError::ChunkSize(0), control(SET_CHUNK_SIZE, 0)),
-            (
-                ChunkError::ChunkSize(1 << 24),
-                control(SET_CHUNK_SIZE, 1 << 24),
-            ),
             (
                 ChunkError::ChunkSize(1 << 31 | 128),
                 control(SET_CHUNK_SIZE, 1 << 31 | 128),

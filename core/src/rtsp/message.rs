@@ -1,8 +1,9 @@
 //! A request or a response (RFC 2326 §6, §7), kept as the bytes it was received in.
 //!
-//! A relay passes messages on, so nothing is normalised, and changes are made in place. A client is read strictly: it
-//! is refused wherever its origin might see a different end of the message than we do. An origin was chosen by the
-//! operator, so it may end its lines as it likes.
+//! A relay passes messages on, so changes are made in place. A client is read strictly: it is refused wherever its origin
+//! might see a different message than we do. Only line ends are forgiven, because each line of a head leaves here with CR
+//! LF. An origin was chosen by the operator and is read as players read it: lines that are no header field pass as they
+//! came, whatever they are, and only what says how long the message is has to be clear.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -58,7 +59,8 @@ pub enum Version {
     Rtsp10,
 }
 
-/// A complete message: its head, and the body that its `Content-Length` announces.
+/// A complete message: its head, and the body that its `Content-Length` announces. A head of at most [`MAX_HEAD`] bytes
+/// takes up to twice that where a client ended its lines with LF alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     bytes: Vec<u8>,
@@ -93,9 +95,10 @@ enum Start {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Field {
-    /// The line including its line end.
+    /// The line including its line end, and those of an origin that continue it.
     line: Range<usize>,
     name: Range<usize>,
+    /// Without white space around it; the line ends within a value that is continued belong to it.
     value: Range<usize>,
 }
 
@@ -105,17 +108,17 @@ pub enum MessageError {
     /// The body is larger than any description of a stream.
     #[error("a body of more than {MAX_BODY} bytes")]
     Body,
-    /// A header line continues the previous one; two servers may read that differently.
+    /// A header line of a client continues the previous one; two servers may read that differently.
     #[error("a folded header line")]
     Folded,
-    /// A line is not a header field.
+    /// A line of a client is not a header field.
     #[error("a line that is no header field")]
     Header,
     /// The lengths contradict each other, or are not numbers.
     #[error("an unclear Content-Length")]
     Length,
-    /// A line ends in a way that two servers may read differently.
-    #[error("a line that does not end in CR LF")]
+    /// A line holds a CR without LF, which may or may not end it, or a NUL.
+    #[error("a carriage return or a NUL within a line")]
     LineEnd,
     /// The first line is neither a request line nor a status line.
     #[error("a first line that is no RTSP")]
@@ -135,7 +138,7 @@ impl Message {
         let Some(head) = head_end(input, 0)? else {
             return Ok(None);
         };
-        let length = head + body_length(input.get(..head).unwrap_or_default(), speaker)?;
+        let length = head + body_length(input.get(..head).unwrap_or_default())?;
         let Some(bytes) = input.get(..length) else {
             return Ok(None);
         };
@@ -148,20 +151,37 @@ impl Message {
         head: usize,
         speaker: Speaker,
     ) -> Result<Self, MessageError> {
+        let (bytes, head) = match speaker {
+            Speaker::Client => with_whole_line_ends(bytes, head),
+            Speaker::Origin => (bytes, head),
+        };
         let text = bytes.get(..head).unwrap_or_default();
-        let mut lines = Lines::new(text, speaker);
+        let mut lines = Lines::new(text);
         let first = lines.next().ok_or(MessageError::Start)??;
-        let start = start_line(text, first.text)?;
+        let start = start_line(text, first.text, speaker)?;
         let mut fields = Vec::new();
+        let mut is_field = false;
         for line in lines {
             let line = line?;
             if line.text.is_empty() {
                 break;
             }
-            if fields.len() == MAX_FIELDS {
-                return Err(MessageError::TooManyFields);
+            if speaker == Speaker::Origin && continues(line.text) {
+                if let Some(field) = fields.last_mut().filter(|_| is_field) {
+                    lengthen(field, text, &line);
+                }
+                continue;
             }
-            fields.push(field(text, &line, speaker)?);
+            let read = field(text, &line, speaker);
+            is_field = read.is_ok();
+            match (read, speaker) {
+                (Ok(_), _) if fields.len() == MAX_FIELDS => {
+                    return Err(MessageError::TooManyFields);
+                }
+                (Ok(field), _) => fields.push(field),
+                (Err(error), Speaker::Client) => return Err(error),
+                (Err(_), Speaker::Origin) => {}
+            }
         }
         Ok(Self {
             bytes,
@@ -171,7 +191,7 @@ impl Message {
         })
     }
 
-    /// The message as it was received.
+    /// The message as it was received; each line of a client's head ends in CR LF.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -197,7 +217,7 @@ impl Message {
         }
     }
 
-    /// The version of a request; for a response RTSP/1.0.
+    /// The version of a request; for a response RTSP/1.0, whatever it says: it passes as it came.
     pub const fn version(&self) -> Version {
         match &self.start {
             Start::Request { version, .. } => *version,
@@ -221,7 +241,8 @@ impl Message {
         }
     }
 
-    /// The first value of the field `name` (in any case), if it is UTF-8.
+    /// The first value of the field `name` (in any case), if it is UTF-8. One that an origin continues on further lines
+    /// has their line ends.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -343,15 +364,24 @@ pub(super) fn head_end(bytes: &[u8], searched: usize) -> Result<Option<usize>, M
 }
 
 /// How many bytes of body a head announces (RFC 2326 §4.4: none without a `Content-Length`).
-pub(super) fn body_length(head: &[u8], speaker: Speaker) -> Result<usize, MessageError> {
+pub(super) fn body_length(head: &[u8]) -> Result<usize, MessageError> {
     let mut found = None;
-    for line in Lines::new(head, speaker).skip(1) {
+    let mut is_length = false;
+    for line in Lines::new(head).skip(1) {
         let line = line?;
-        let Some((name, value)) = split_field(line.text) else {
+        let is_continued = continues(line.text);
+        if is_continued && is_length && !line.text.trim_ascii().is_empty() {
+            return Err(MessageError::Length);
+        }
+        let field = split_field(line.text)
+            .filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"content-length"));
+        is_length = field.is_some() || (is_length && is_continued);
+        let Some((_, value)) = field else {
             continue;
         };
-        if !name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
-            continue;
+        // One reader takes it for a length, another for the end of the line before.
+        if is_continued {
+            return Err(MessageError::Length);
         }
         let length = str::from_utf8(value.trim_ascii())
             .ok()
@@ -380,16 +410,11 @@ struct Line<'a> {
 struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
-    speaker: Speaker,
 }
 
 impl<'a> Lines<'a> {
-    const fn new(text: &'a [u8], speaker: Speaker) -> Self {
-        Self {
-            rest: text,
-            at: 0,
-            speaker,
-        }
+    const fn new(text: &'a [u8]) -> Self {
+        Self { rest: text, at: 0 }
     }
 }
 
@@ -403,11 +428,7 @@ impl<'a> Iterator for Lines<'a> {
         self.rest = rest;
         self.at += line.len();
         let text = line.strip_suffix(b"\n").unwrap_or(line);
-        let text = match (text.strip_suffix(b"\r"), self.speaker) {
-            (Some(text), _) => text,
-            (None, Speaker::Origin) => text,
-            (None, Speaker::Client) => return Some(Err(MessageError::LineEnd)),
-        };
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
         if text.contains(&b'\r') || text.contains(&0) {
             return Some(Err(MessageError::LineEnd));
         }
@@ -419,24 +440,25 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-fn start_line(head: &[u8], line: &[u8]) -> Result<Start, MessageError> {
-    let text = str::from_utf8(line).map_err(|_| MessageError::Start)?;
-    let mut words = text.splitn(3, ' ');
-    let (first, second) = (words.next().unwrap_or_default(), words.next());
-    let third = words.next().unwrap_or_default();
+fn start_line(head: &[u8], line: &[u8], speaker: Speaker) -> Result<Start, MessageError> {
+    let (first, second, third) = words(line, speaker);
     let second = second.ok_or(MessageError::Start)?;
-    if let Some(version) = first.strip_prefix("RTSP/") {
-        let status = Some(second)
-            .filter(|text| text.len() == 3 && version.starts_with("1."))
+    if let Some(version) = first.strip_prefix(b"RTSP/") {
+        let is_known = speaker == Speaker::Origin || version.starts_with(b"1.");
+        let status = str::from_utf8(second)
+            .ok()
+            .filter(|text| text.len() == 3 && is_known)
             .and_then(|text| text.parse().ok())
             .filter(|status| (100..=999).contains(status))
             .ok_or(MessageError::Start)?;
         return Ok(Start::Response {
             status,
-            reason: range_of(head, third.as_bytes()),
+            reason: range_of(head, third),
         });
     }
-    let version = match third {
+    let text = |word| str::from_utf8(word).map_err(|_| MessageError::Start);
+    let (first, uri) = (text(first)?, text(second)?);
+    let version = match text(third)? {
         "RTSP/1.0" => Version::Rtsp10,
         "HTTP/1.0" | "HTTP/1.1" => Version::Http,
         other if other.starts_with("RTSP/") && !other.contains(' ') => Version::OtherRtsp,
@@ -446,14 +468,40 @@ fn start_line(head: &[u8], line: &[u8]) -> Result<Start, MessageError> {
         && first
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-    if !is_token || second.is_empty() || second.contains(char::is_control) {
+    if !is_token || uri.is_empty() || uri.contains(char::is_control) {
         return Err(MessageError::Start);
     }
     Ok(Start::Request {
         method: method(first),
-        uri: range_of(head, second.as_bytes()),
+        uri: range_of(head, second),
         version,
     })
+}
+
+/// The three words of a first line. Those of an origin may have any white space between them.
+fn words(line: &[u8], speaker: Speaker) -> (&[u8], Option<&[u8]>, &[u8]) {
+    let mut rest = match speaker {
+        Speaker::Client => line,
+        Speaker::Origin => line.trim_ascii_end(),
+    };
+    let mut next = || {
+        let end = rest.iter().position(|byte| match speaker {
+            Speaker::Client => *byte == b' ',
+            Speaker::Origin => byte.is_ascii_whitespace(),
+        });
+        let word = rest.get(..end?)?;
+        let after = rest.get(end? + 1..)?;
+        rest = match speaker {
+            Speaker::Client => after,
+            Speaker::Origin => after.trim_ascii_start(),
+        };
+        Some(word)
+    };
+    match (next(), next()) {
+        (None, _) => (line, None, b""),
+        (Some(first), None) => (first, Some(rest), b""),
+        (Some(first), Some(second)) => (first, Some(second), rest),
+    }
 }
 
 /// Methods are case-sensitive (RFC 2326 §6.1).
@@ -475,7 +523,7 @@ fn method(text: &str) -> Method {
 }
 
 fn field(head: &[u8], line: &Line<'_>, speaker: Speaker) -> Result<Field, MessageError> {
-    if line.text.starts_with(b" ") || line.text.starts_with(b"\t") {
+    if continues(line.text) {
         return Err(MessageError::Folded);
     }
     let (name, value) = split_field(line.text).ok_or(MessageError::Header)?;
@@ -492,6 +540,40 @@ fn field(head: &[u8], line: &Line<'_>, speaker: Speaker) -> Result<Field, Messag
         name: range_of(head, name),
         value: range_of(head, value.trim_ascii()),
     })
+}
+
+/// Whether a header line continues the one before it.
+fn continues(line: &[u8]) -> bool {
+    matches!(line, [b' ' | b'\t', ..])
+}
+
+/// Adds a line that continues a field to it.
+fn lengthen(field: &mut Field, head: &[u8], line: &Line<'_>) {
+    field.line.end = line.end;
+    let value = head.get(field.value.start..line.end).unwrap_or_default();
+    field.value = range_of(head, value.trim_ascii());
+}
+
+/// A message, and the end of its head, with CR LF at the end of each line of its head.
+fn with_whole_line_ends(bytes: Vec<u8>, head: usize) -> (Vec<u8>, usize) {
+    let (text, body) = bytes.split_at_checked(head).unwrap_or((&bytes, &[]));
+    let is_whole = |line: &[u8]| line.ends_with(b"\r\n");
+    let lines = || text.split_inclusive(|byte| *byte == b'\n');
+    if lines().all(is_whole) {
+        return (bytes, head);
+    }
+    let mut out = Vec::with_capacity(bytes.len() + MAX_FIELDS);
+    for line in lines() {
+        let (line, end): (_, &[u8]) = match line.strip_suffix(b"\n") {
+            Some(bare) if !is_whole(line) => (bare, b"\r\n"),
+            _ => (line, b""),
+        };
+        out.extend_from_slice(line);
+        out.extend_from_slice(end);
+    }
+    let head = out.len();
+    out.extend_from_slice(body);
+    (out, head)
 }
 
 fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -541,9 +623,29 @@ mod tests {
     fn what_two_servers_may_read_differently_is_refused() {
         let rows = [
             (
-                "a bare line feed",
-                "OPTIONS * RTSP/1.0\nCSeq: 1\r\n\r\n",
+                "a carriage return alone",
+                "OPTIONS * RTSP/1.0\r\nCSeq: 1\rContent-Length: 5\r\n\r\n",
                 MessageError::LineEnd,
+            ),
+            (
+                "another version's answer",
+                "RTSP/2.0 200 OK\r\nCSeq: 1\r\n\r\n",
+                MessageError::Start,
+            ),
+            (
+                "two spaces",
+                "OPTIONS  * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+                MessageError::Start,
+            ),
+            (
+                "an empty name",
+                "OPTIONS * RTSP/1.0\r\n: 1\r\n\r\n",
+                MessageError::Header,
+            ),
+            (
+                "a length on a folded line",
+                "OPTIONS * RTSP/1.0\r\nA: 1\r\n Content-Length: 2\r\n\r\n",
+                MessageError::Length,
             ),
             (
                 "a folded line",
@@ -598,6 +700,171 @@ mod tests {
             (Some(200), "OK", text.len())
         );
         assert_eq!(message.cseq(), Some(1));
+    }
+
+    #[test]
+    fn a_clients_lines_leave_with_whole_ends() {
+        let rows = [
+            (
+                "line feeds alone",
+                "OPTIONS * RTSP/1.0\nCSeq: 1\n\n",
+                "OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            ),
+            (
+                "mixed, and a body that keeps its own",
+                "ANNOUNCE rtsp://h/a RTSP/1.0\r\nCSeq: 1\nContent-Length: 4\r\n\na\nb\n",
+                "ANNOUNCE rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 4\r\n\r\na\nb\n",
+            ),
+        ];
+        for (cause, text, expected) in rows {
+            let (message, length) = client(text).unwrap().unwrap();
+            assert_eq!(length, text.len(), "{cause}");
+            assert_eq!(message.cseq(), Some(1), "{cause}");
+            assert_eq!(message.bytes(), expected.as_bytes(), "{cause}");
+            let again = client(expected).unwrap().unwrap();
+            assert_eq!(again, (message, expected.len()), "{cause}");
+        }
+    }
+
+    #[test]
+    fn what_an_origin_says_oddly_passes() {
+        let rows = [
+            (
+                "a line of one space",
+                "RTSP/1.0 200 OK\r\nCSeq: 7\r\n \r\nX: 1\r\n\r\n",
+            ),
+            (
+                "a line of one space at the end",
+                "RTSP/1.0 200 OK\r\nX: 1\r\nCSeq: 7\r\n \r\n\r\n",
+            ),
+            (
+                "a line of one space at the start",
+                "RTSP/1.0 200 OK\r\n \r\nX: 1\r\nCSeq: 7\r\n\r\n",
+            ),
+            (
+                "a folded line",
+                "RTSP/1.0 200 OK\r\nX: 1\r\n\tmore\r\nCSeq: 7\r\n\r\n",
+            ),
+            (
+                "no colon",
+                "RTSP/1.0 200 OK\r\nServer Camera 1.0\r\nX: 1\r\nCSeq: 7\r\n\r\n",
+            ),
+            (
+                "an empty name",
+                "RTSP/1.0 200 OK\r\n: x\r\nX: 1\r\nCSeq: 7\r\n\r\n",
+            ),
+            (
+                "a name of two words",
+                "RTSP/1.0 200 OK\r\nMy Camera: x\r\nX: 1\r\nCSeq: 7\r\n\r\n",
+            ),
+            ("two spaces", "RTSP/1.0  200  OK\r\nX: 1\r\nCSeq: 7\r\n\r\n"),
+            ("no phrase", "RTSP/1.0 200\r\nX: 1\r\nCSeq: 7\r\n\r\n"),
+            (
+                "another version",
+                "RTSP/2.0 200 OK\r\nX: 1\r\nCSeq: 7\r\n\r\n",
+            ),
+        ];
+        for (cause, text) in rows {
+            let (message, length) = Message::parse(text.as_bytes(), Speaker::Origin)
+                .unwrap()
+                .unwrap();
+            assert_eq!(length, text.len(), "{cause}");
+            assert_eq!(
+                (message.status(), message.cseq()),
+                (Some(200), Some(7)),
+                "{cause}"
+            );
+            assert_eq!(
+                message.with(|_, _| Change::Keep, None),
+                text.as_bytes(),
+                "{cause}"
+            );
+            let changed = message.with(
+                |name, _| match name {
+                    "X" => Change::Value("2".to_owned()),
+                    _ => Change::Keep,
+                },
+                None,
+            );
+            let expected = text
+                .replace("X: 1\r\n\tmore", "X: 1")
+                .replace("X: 1", "X: 2");
+            assert_eq!(String::from_utf8(changed).unwrap(), expected, "{cause}");
+        }
+        let phrase = b"RTSP/1.0 453 \xb4\xf8\xbf\xed\r\nCSeq: 7\r\n\r\n";
+        let (message, _) = Message::parse(phrase, Speaker::Origin).unwrap().unwrap();
+        assert_eq!(
+            (message.status(), message.reason()),
+            (Some(453), ""),
+            "not UTF-8"
+        );
+        let request = b"OPTIONS  *  RTSP/1.0\r\nCSeq: 7\r\n\r\n";
+        let (message, _) = Message::parse(request, Speaker::Origin).unwrap().unwrap();
+        assert_eq!(
+            (message.method(), message.uri()),
+            (Some(Method::Options), "*")
+        );
+    }
+
+    #[test]
+    fn an_origins_message_has_one_end() {
+        let read = |fields: &str| {
+            let text = format!("RTSP/1.0 200 OK\r\n{fields}\r\n12345");
+            let read = Message::parse(text.as_bytes(), Speaker::Origin);
+            read.map(|read| read.map(|(message, _)| message.body().len()))
+        };
+        let rows = [
+            ("a length", "Content-Length: 5\r\n", Ok(Some(5))),
+            (
+                "twice the same",
+                "Content-Length: 5\r\nContent-length : 5\r\n",
+                Ok(Some(5)),
+            ),
+            (
+                "a line of one space after it",
+                "Content-Length: 5\r\n \r\n",
+                Ok(Some(5)),
+            ),
+            ("no colon", "Content-Length 5\r\n", Ok(Some(0))),
+            (
+                "two",
+                "Content-Length: 5\r\nContent-Length: 4\r\n",
+                Err(MessageError::Length),
+            ),
+            (
+                "folded digits",
+                "Content-Length: 5\r\n 5\r\n",
+                Err(MessageError::Length),
+            ),
+            (
+                "digits on the next line",
+                "Content-Length:\r\n 5\r\n",
+                Err(MessageError::Length),
+            ),
+            (
+                "digits after a line of one space",
+                "Content-Length: 5\r\n \r\n 5\r\n",
+                Err(MessageError::Length),
+            ),
+            (
+                "a length on a folded line",
+                "X: 1\r\n Content-Length: 5\r\n",
+                Err(MessageError::Length),
+            ),
+            (
+                "one too large",
+                "Content-Length: 65537\r\n",
+                Err(MessageError::Body),
+            ),
+            (
+                "a carriage return alone",
+                "X: 1\rContent-Length: 5\r\n",
+                Err(MessageError::LineEnd),
+            ),
+        ];
+        for (cause, fields, expected) in rows {
+            assert_eq!(read(fields), expected, "{cause}");
+        }
     }
 
     #[test]

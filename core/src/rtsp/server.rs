@@ -100,7 +100,11 @@ impl Server {
     pub fn poll(&mut self) -> Result<Option<NamedStream>, ServerError> {
         let inbox = std::mem::take(&mut self.inbox);
         let mut rest = inbox.as_slice();
-        while let Some(step) = self.walk.step(&mut rest)? {
+        loop {
+            let step = self.walk.step(&mut rest);
+            let Some(step) = step.inspect_err(|error| self.say_why(error))? else {
+                break;
+            };
             // Frames without a session belong to a session that was refused, so they are dropped.
             let Step::Message(message) = step else {
                 continue;
@@ -121,6 +125,14 @@ impl Server {
     /// The walk over the client's bytes, and the bytes that have not been read yet.
     pub fn into_rest(self) -> (Walk, Vec<u8>) {
         (self.walk, self.inbox)
+    }
+
+    /// Tells a client what cannot be read, if it is a message that it sent.
+    fn say_why(&mut self, error: &WalkError) {
+        if let WalkError::Message(error) = error {
+            let words = format!("Bad Request: {error}");
+            self.output.extend(response(400, &words, None, ""));
+        }
     }
 
     fn hear(&mut self, message: Message) -> Result<Option<NamedStream>, ServerError> {

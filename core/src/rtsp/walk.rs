@@ -175,7 +175,7 @@ impl Partial {
             let Some(head) = message::head_end(&self.bytes, before)? else {
                 return Ok((self.bytes.len() - before, None));
             };
-            let length = message::body_length(self.bytes.get(..head).unwrap_or_default(), speaker)?;
+            let length = message::body_length(self.bytes.get(..head).unwrap_or_default())?;
             self.bytes.truncate(head + length);
             self.ends = Some((head, head + length));
         }

@@ -19,7 +19,8 @@ pub struct SrtStreamId {
 
 impl SrtStreamId {
     /// Reads a stream id: either `#!::h=example.com,r=live/a,m=publish` (SRT access control) or a plain path `live/a`.
-    /// A path of one segment is a stream of the app `live`. An empty `id` means `default`.
+    /// A path of one segment is a stream of the app `live`. An empty `id` means `default`. A plain id in the form of another
+    /// server says who publishes and shows secrets, so it is refused rather than taken for the name of a stream to play.
     ///
     /// `h` is the vhost. In an older form it has one slash and is the path instead; with more slashes, its first
     /// segment is the vhost and the rest the path. If there is an `r`, it is always the path.
@@ -34,6 +35,10 @@ impl SrtStreamId {
         };
         match id.strip_prefix(SRT_PREFIX) {
             Some(pairs) => Self::from_pairs(pairs),
+            None if is_of_another_dialect(&id) => Err(StreamError::Dialect {
+                dialect: "srs",
+                rule: OTHERS,
+            }),
             None => {
                 let (path, query) = split_query(&id);
                 let stream = srt_stream(path, vhost_of([query, ""], None)?)?;
@@ -116,6 +121,20 @@ fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
     named.on(vhost)
 }
 
+/// Whether a plain id is written for another server: `publish:live/a:user:pass` for MediaMTX, `a,mode:publish,token:x` for
+/// datarhei's.
+fn is_of_another_dialect(id: &str) -> bool {
+    let begins = |text: &str, words: [&str; 2]| {
+        let (word, rest) = text.split_once(':').unwrap_or((text, ""));
+        !rest.is_empty() && words.contains(&word.trim())
+    };
+    begins(id, ["publish", "read"])
+        || id
+            .split(',')
+            .skip(1)
+            .any(|pair| begins(pair, ["mode", "token"]))
+}
+
 /// The SRT id `id` without its quotes, or `default` for a caller that gave none.
 pub(crate) fn given_or<'a>(id: &'a str, default: &'a str) -> &'a str {
     match unquote(id) {
@@ -127,6 +146,10 @@ pub(crate) fn given_or<'a>(id: &'a str, default: &'a str) -> &'a str {
 /// The start of a structured stream id (SRT access control guidelines), and its first character as a URL carries it.
 const SRT_PREFIX: &str = "#!::";
 const ESCAPED_HASH: &str = "%23";
+
+/// What such an id breaks.
+const OTHERS: &str = "an SRT id is #!::r=APP/NAME,m=publish, or a path to play; this one is in the form of another server \
+    (publish:, read:, mode: or token:)";
 
 /// SRS's `default_app` for SRT.
 const SRT_APP: &str = "live";
