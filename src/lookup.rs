@@ -31,6 +31,9 @@ pub struct Explanation {
     pub origin: Option<String>,
     /// In words, why there; or why nowhere.
     pub why: String,
+    /// What a client hears instead, where that origin cannot be asked for the stream by this protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedSaid>,
     /// The claim that stands.
     pub claim: Option<Claimed>,
     /// Those that may take the stream if it is nowhere, best first.
@@ -61,6 +64,15 @@ pub struct OfProtocol {
     /// The answer for it.
     #[serde(flatten)]
     pub explanation: Explanation,
+}
+
+/// How a client is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedSaid {
+    /// The status or reason in its protocol; `None` for RTMP, which has none.
+    pub code: Option<u16>,
+    /// The words; a caller over SRT hears the reason alone.
+    pub words: String,
 }
 
 /// Whether a client may, and what decides about that.

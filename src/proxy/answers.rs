@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::place::attempts::Why;
+use sluicegate_core::place::attempts::{GiveUp, Why};
 use sluicegate_core::place::placement::Decision;
 use sluicegate_core::place::rule::Via;
-use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
 
 use super::choice::Ask;
 use super::{Proxy, Refusal};
 use crate::api::SessionHold;
-use crate::lookup::{Claimed, Explanation, Ranked, Rejected, Resolved, base, own_base};
+use crate::lookup::{
+    Claimed, Explanation, Ranked, RefusedSaid, Rejected, Resolved, base, own_base,
+};
 use crate::sessions::Held;
 
 impl Proxy {
@@ -43,6 +45,8 @@ impl Proxy {
             Err(give_up) => Err(give_up),
         };
         let placer = self.registry().placer();
+        let refused = choice.as_ref().ok();
+        let refused = refused.and_then(|choice| self.refuses(&choice.origin, &ask));
         let (origin, why) = match choice {
             Ok(choice) => (Some(choice.origin.to_string()), choice.words.into_owned()),
             Err(give_up) => (None, self.refusal(give_up, &ask).detail()),
@@ -55,6 +59,7 @@ impl Proxy {
             zone: placer.zone.clone(),
             origin,
             why,
+            refused,
             claim: self.claimed(&ask),
             candidates: ranked(&decision, placer.zone.is_some()),
             rejected: rejected(&decision),
@@ -62,6 +67,29 @@ impl Proxy {
             access: None,
             key: key.to_string(),
         }
+    }
+
+    /// How a client hears that `origin`, where its stream is, cannot be asked for it.
+    fn refuses(&self, origin: &OriginId, ask: &Ask<'_>) -> Option<RefusedSaid> {
+        let service = ask.protocol.service();
+        let can = self.registry().of_member(origin, |member| {
+            let member = &member.origin;
+            ask.check(&member.attributes.naming).is_ok() && member.target(service).is_some()
+        });
+        if can != Some(false) {
+            return None;
+        }
+        let refusal = self.refusal(GiveUp::WrongService(origin.clone()), ask);
+        let code = match (service, &refusal) {
+            (Service::Rtmp, _) => None,
+            (Service::Srt, Refusal::CannotAsk { .. }) => Some(1400),
+            (Service::Srt, _) => Some(1404),
+            _ => Some(refusal.http_status().as_u16()),
+        };
+        Some(RefusedSaid {
+            code,
+            words: refusal.to_string(),
+        })
     }
 
     /// Where a cooperative client had better go for a stream that it gets by `protocol`.

@@ -42,6 +42,32 @@ async fn explain(house: &House, path: &str) -> Explanation {
     house.proxy.explain(&stream, Protocol::Rtmp, None).await
 }
 
+#[tokio::test]
+async fn an_explanation_says_what_a_client_hears_whose_protocol_the_origin_lacks() {
+    let house = House::open("").await;
+    register(&house, "one", "");
+    let _publisher = join(&house, Action::Publish, "live/a").await.expect("room");
+    let name = "__defaultVhost__/live/a";
+    for (protocol, code, service) in [
+        (Protocol::Srt, Some(1404), "srt"),
+        (Protocol::Rtsp, Some(404), "rtsp"),
+        (Protocol::WebRtc, Some(404), "rtc"),
+    ] {
+        let said = house.proxy.explain(&stream("live/a"), protocol, None).await;
+        let refused = said.refused.expect("it is refused");
+        assert_eq!(refused.code, code, "{service}");
+        assert_eq!(
+            refused.words,
+            format!("{name} is on one, which has no {service}")
+        );
+        assert_eq!(said.origin.as_deref(), Some("one"), "{service}");
+    }
+    for protocol in [Protocol::Rtmp, Protocol::HttpFlv] {
+        let said = house.proxy.explain(&stream("live/a"), protocol, None).await;
+        assert_eq!(said.refused, None, "{protocol:?}");
+    }
+}
+
 /// Registers origins that nothing dials.
 fn register(house: &House, id: &str, attributes: &str) {
     house.register_with(

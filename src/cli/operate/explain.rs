@@ -5,7 +5,7 @@ use sluicegate_core::counted::counted;
 use super::table::table;
 use super::tell::{ago, folded, progress, span};
 use crate::api::{Origin, SessionHold};
-use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked};
+use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked, RefusedSaid};
 
 /// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
 /// the origin that the stream goes to, and `fleet` all origins, for facts about the rejected ones.
@@ -84,6 +84,9 @@ pub(super) fn story(
 
 fn goes(said: &Explanation, left_out: Option<&str>) -> String {
     let (stream, why) = (short(&said.stream), why(said));
+    if let (Some(origin), Some(refused)) = (&said.origin, &said.refused) {
+        return refusal(said, origin, refused);
+    }
     match (left_out, &said.origin) {
         (None, Some(origin)) => format!("{stream} goes to {origin}: {why}."),
         (None, None) => format!("{stream} goes nowhere: {why}."),
@@ -92,6 +95,18 @@ fn goes(said: &Explanation, left_out: Option<&str>) -> String {
         }
         (Some(gone), None) => format!("Without {gone}, {stream} would go nowhere: {why}."),
     }
+}
+
+/// What a client hears of a stream that is where its protocol does not lead.
+fn refusal(said: &Explanation, origin: &str, refused: &RefusedSaid) -> String {
+    let stream = short(&said.stream);
+    let code = refused.code;
+    let code = code.map_or_else(String::new, |code| format!(" ({code})"));
+    let words = refused.words.replacen(&said.stream, stream, 1);
+    format!(
+        "{stream} cannot be had over {}: it goes to {origin} ({}), and a client is refused{code}: \"{words}\".",
+        said.service, said.why
+    )
 }
 
 /// The reason without the stream: a refusal begins with the stream's name, which was already mentioned.
@@ -310,6 +325,7 @@ mod tests {
             zone: None,
             origin: origin.map(str::to_owned),
             why: why.to_owned(),
+            refused: None,
             claim: None,
             candidates: Vec::new(),
             rejected: Vec::new(),
@@ -350,6 +366,18 @@ mod tests {
                 said(Some("one"), "first of 1 by rendezvous"),
                 Some("two"),
                 "Without two, live/a would go to one: first of 1 by rendezvous.\n",
+            ),
+            (
+                Explanation {
+                    service: "srt".to_owned(),
+                    refused: Some(RefusedSaid {
+                        code: Some(1404),
+                        words: "__defaultVhost__/live/a is on two, which has no srt".to_owned(),
+                    }),
+                    ..said(Some("two"), "it is placed there")
+                },
+                None,
+                "live/a cannot be had over srt: it goes to two (it is placed there), and a client is refused (1404):\n    \"live/a is on two, which has no srt\".\n",
             ),
             (
                 said(None, "0 of 1"),
