@@ -21,6 +21,7 @@ use sluicegate_core::rtmp::server::{Server, ServerEvent, StreamRequest};
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
+use tracing::info;
 
 use super::branch::Branch;
 use super::feed::Visit;
@@ -646,7 +647,10 @@ fn hear(
                 inner.say(&bytes);
             }
             handled?;
-            fed.map_err(|_| EndReason::ClientError)
+            fed.map_err(|error| {
+                info!(session = row.id, %error, "the client's RTMP cannot be read");
+                EndReason::ClientError
+            })
         }
     }
 }

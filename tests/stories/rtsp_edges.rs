@@ -1,5 +1,6 @@
 //! A client that cannot be served over RTSP is told why, and may ask for something else.
 
+use sluicegate_core::fleet::State;
 use sluicegate_core::rtsp::message::{Message, Method};
 
 use crate::house::{House, talk, until};
@@ -82,6 +83,128 @@ async fn what_is_no_rtsp_1_0_hears_so() {
     let mut noise = Caller::connect(house.at.rtsp).await;
     noise.send([0x03; 1537]).await;
     noise.hear_end().await;
+}
+
+#[tokio::test]
+async fn a_camera_that_speaks_oddly_plays_as_it_does_without_us() {
+    for (cause, odd) in [
+        ("a line of one space", " \r\n"),
+        ("a folded line", "X-Long: a\r\n  continued\r\n"),
+        ("no colon", "Server Camera 1.0\r\n"),
+        ("an empty name", ": x\r\n"),
+    ] {
+        let house = House::open("").await;
+        let camera = Stub::start(|at| {
+            let grants = grants(at, Vec::new());
+            move |request: &Message| match grants(request) {
+                Reply::Say(said) => {
+                    let said = String::from_utf8(said).expect("text");
+                    let said = said.replacen("\r\n", &format!("\r\nX-Model: 1\r\n{odd}"), 1);
+                    let said = match request.method() {
+                        Some(Method::Describe) => {
+                            said.replacen("RTSP/1.0 200 OK", "RTSP/2.0  200  OK", 1)
+                        }
+                        _ => said,
+                    };
+                    Reply::Say(said.into_bytes())
+                }
+                other => other,
+            }
+        })
+        .await;
+        house.register_with("camera", &format!(r#""rtsp":["{}"]"#, camera.at.port()));
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "rtsp://media.example/live/a";
+        let described = player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        let text = String::from_utf8_lossy(described.bytes()).into_owned();
+        assert!(text.starts_with("RTSP/2.0  200  OK\r\n"), "{cause}: {text}");
+        assert!(
+            text.contains(&format!("X-Model: 1\r\n{odd}")),
+            "{cause}: {text}"
+        );
+        assert!(!text.contains(&camera.at.to_string()), "{cause}: {text}");
+        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+        let set_up = player
+            .ask(&format!("SETUP {url}/trackID=0"), 2, transport)
+            .await;
+        assert_eq!(set_up.status(), Some(200), "{cause}");
+        let played = player
+            .ask(&format!("PLAY {url}"), 3, "Session: 7\r\n")
+            .await;
+        let text = String::from_utf8_lossy(played.bytes()).into_owned();
+        assert!(text.contains(odd), "{cause}: {text}");
+        assert_eq!(house.proxy.sessions().len(), 1, "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_whose_answer_has_two_lengths_is_not_blamed_for_being_away() {
+    let house = House::open("").await;
+    let camera = Stub::start(|at| {
+        let grants = grants(at, Vec::new());
+        move |request: &Message| match request.method() {
+            Some(Method::Describe) => Reply::Say(answer(
+                request,
+                "200 OK",
+                "Content-Length: 1\r\n",
+                "v=0\r\n",
+            )),
+            _ => grants(request),
+        }
+    })
+    .await;
+    house.register_with("camera", &format!(r#""rtsp":["{}"]"#, camera.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(refused.status(), Some(502));
+    let camera = "camera".into();
+    assert_eq!(house.proxy.registry().state(&camera), Some(State::Up));
+}
+
+#[tokio::test]
+async fn a_clients_bare_line_feeds_reach_its_origin_as_whole_line_ends() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player
+        .send("OPTIONS rtsp://media.example/live/a RTSP/1.0\nCSeq: 1\n\n")
+        .await;
+    assert_eq!(player.hear().await.unwrap().status(), Some(200));
+    player
+        .send("DESCRIBE rtsp://media.example/live/a RTSP/1.0\nCSeq: 2\nAccept: application/sdp\n\n")
+        .await;
+    assert_eq!(player.hear().await.unwrap().status(), Some(200));
+    let requests = origin.requests();
+    assert_eq!(
+        requests.last().map(String::as_str),
+        Some(
+            "DESCRIBE rtsp://media.example/live/a RTSP/1.0\r\nCSeq: 2\r\nAccept: application/sdp\r\n\r\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_may_be_read_in_two_ways_is_told_so() {
+    let house = House::open("").await;
+    for (fields, words) in [
+        ("CSeq: 1\r\n 2\r\n", "a folded header line"),
+        ("CSeq 1\r\n", "a line that is no header field"),
+        (
+            "Content-Length: 1\r\nContent-Length: 2\r\n",
+            "an unclear Content-Length",
+        ),
+    ] {
+        let text = format!("OPTIONS rtsp://h/live/a RTSP/1.0\r\n{fields}\r\n");
+        let mut client = Caller::connect(house.at.rtsp).await;
+        client.send(text).await;
+        let told = client.hear().await.expect("an answer");
+        assert_eq!(told.status(), Some(400), "{words}");
+        assert!(told.reason().contains(words), "{}", told.reason());
+        client.hear_end().await;
+    }
 }
 
 #[tokio::test]

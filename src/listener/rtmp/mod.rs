@@ -663,7 +663,11 @@ impl Passage for Watched {
             let start = || reader().map(|reader| Tapped::Rtmp(Box::new(reader)));
             self.row.tap.copy(input, start);
         }
-        self.joined.to_client(input).map_err(|_| LegEnd::Broken)
+        let session = self.row.id;
+        self.joined.to_client(input).map_err(|error| {
+            info!(session, %error, "the origin's RTMP cannot be read");
+            LegEnd::Broken
+        })
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
@@ -675,7 +679,11 @@ impl Passage for Watched {
         let again = self.again.as_deref_mut();
         let question = again.and_then(|again| again.question(&mut self.joined, &self.row));
         let passed = self.joined.to_origin(input);
-        let passed = passed.map_err(|_| EndReason::ClientError)?;
+        let session = self.row.id;
+        let passed = passed.map_err(|error| {
+            info!(session, %error, "the client's RTMP cannot be read");
+            EndReason::ClientError
+        })?;
         match (question, &mut self.again) {
             (Some(question), Some(again)) => Ok(again.before(&question, passed)),
             _ => Ok(passed),

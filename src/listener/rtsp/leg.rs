@@ -173,7 +173,7 @@ impl Leg {
             while let Some(step) = self
                 .walk
                 .step(&mut input)
-                .map_err(|error| DialError::Failed(error.to_string()))?
+                .map_err(|error| DialError::HungUp(format!("its answer cannot be read: {error}")))?
             {
                 if let Step::Message(message) = step
                     && message.status().is_some_and(|status| status >= 200)
@@ -200,8 +200,9 @@ impl AnswerMeaning {
         match answer.status().unwrap_or_default() {
             200..=299 => Self::Grants,
             300..=399 => match answer.field("location") {
-                Some(url) => Self::Moves(url.to_owned()),
-                None => Self::Refuses,
+                // A URL that goes on on the next line is none.
+                Some(url) if !url.contains(char::is_control) => Self::Moves(url.to_owned()),
+                _ => Self::Refuses,
             },
             401 | 407 => Self::Challenges,
             _ => Self::Refuses,

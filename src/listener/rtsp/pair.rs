@@ -14,7 +14,7 @@ use sluicegate_core::stream::Action;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::super::pair;
 use super::datagrams::{AddressPair, Datagrams, UdpPorts};
@@ -260,7 +260,11 @@ impl Watched {
 
 impl Passage for Watched {
     fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
-        let broken = |_| LegEnd::Broken;
+        let session = self.row.id;
+        let broken = |error| {
+            info!(session, %error, "the origin's RTSP cannot be read");
+            LegEnd::Broken
+        };
         self.out.clear();
         let mut rest = input;
         loop {
@@ -295,7 +299,11 @@ impl Passage for Watched {
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
-        let broken = |_| EndReason::ClientError;
+        let session = self.row.id;
+        let broken = |error| {
+            info!(session, %error, "the client's RTSP cannot be read");
+            EndReason::ClientError
+        };
         self.out.clear();
         let mut rest = input;
         while let Some(step) = self.from_client.step(&mut rest).map_err(broken)? {
