@@ -1129,6 +1129,60 @@ fn an_empty_value_closes_a_listener_and_the_srs_name_stands_for_the_default() {
 }
 
 #[test]
+fn an_origin_that_is_the_proxy_itself_is_refused() {
+    let default = "[default_origin]\nenabled = true\n";
+    let listed = |ip: &str, endpoint: &str| format!("[[origin]]\nip = \"{ip}\"\n{endpoint}\n");
+    for (cause, file, expected) in [
+        (
+            "the well-known port, and the default origin",
+            format!("{default}[rtmp]\nlisten = 1935"),
+            "default_origin has rtmp at 127.0.0.1:1935, which is this proxy itself (rtmp.listen)",
+        ),
+        (
+            "a listed origin",
+            listed("localhost", "rtmp = 11935"),
+            "has rtmp at localhost:11935, which is this proxy itself (rtmp.listen)",
+        ),
+        (
+            "datagrams",
+            listed("127.0.0.1", "srt = 20080"),
+            "has srt at 127.0.0.1:20080, which is this proxy itself (srt.listen)",
+        ),
+        (
+            "the listener's very address",
+            format!(
+                "{}[rtmp]\nlisten = \"192.0.2.1:1935\"",
+                listed("192.0.2.1", "rtmp = 1935")
+            ),
+            "has rtmp at 192.0.2.1:1935",
+        ),
+    ] {
+        let error = load(&file, &[], "").expect_err(cause).to_string();
+        assert!(error.contains(expected), "{cause}: {error}");
+    }
+    for (cause, file) in [
+        ("another port", format!("{default}[rtmp]\nlisten = 1936")),
+        ("it is off", "[rtmp]\nlisten = 1935\n".to_owned()),
+        (
+            "perhaps another machine",
+            listed("192.0.2.1", "rtmp = 11935"),
+        ),
+        (
+            "another address",
+            format!(
+                "{}[rtmp]\nlisten = \"192.0.2.1:1935\"",
+                listed("127.0.0.1", "rtmp = 1935")
+            ),
+        ),
+        ("another transport", listed("127.0.0.1", "rtmp = 20080")),
+    ] {
+        if let Err(error) = load(&file, &[], "") {
+            panic!("{cause}: {error}");
+        }
+    }
+}
+
+#[test]
 fn two_listeners_with_one_port_are_named() {
     let mesh = "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:7000\"\n";
     for (cause, file, expected) in [

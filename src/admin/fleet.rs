@@ -69,6 +69,20 @@ pub(super) async fn register(
             return (StatusCode::BAD_REQUEST, Json(document)).into_response();
         }
     };
+    let own = system.proxy.connector().own_sockets();
+    if let Some((service, at)) = own.service_of(&origin) {
+        warn!(%client, service = service.as_str(), %at, "registration refused: this is the proxy itself");
+        let words = format!(
+            "{}: {at} is this proxy itself: what is sent there would come back",
+            service.as_str()
+        );
+        let document = Problem {
+            code: 400,
+            error: words,
+            field: Some(service.as_str().to_owned()),
+        };
+        return (StatusCode::BAD_REQUEST, Json(document)).into_response();
+    }
     let prober = system.proxy.silence().prober();
     prober.look_at_namesakes(&origin).await;
     match system.proxy.registry().register(origin) {

@@ -1,10 +1,14 @@
 //! Two listeners that want one port: of two settings that somebody wrote, neither can win; a default gives way. So does
-//! WebRTC media over TCP, unless `rtc.tcp` is written: over UDP it is served all the same.
+//! WebRTC media over TCP, unless `rtc.tcp` is written: over UDP it is served all the same. And origins that are listeners of
+//! this proxy.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use sluicegate_core::fleet::origin::{self, Host};
+use sluicegate_core::stream::Service;
 
 use super::{Problem, Settings, setting};
-use crate::value::{Listen, Opening};
+use crate::value::{Listen, Opening, is_covered};
 
 /// An address that a setting asks for.
 #[derive(Debug, Clone, Copy)]
@@ -57,11 +61,9 @@ impl Wanted {
     }
 }
 
-/// Whether whatever arrives for `other` could arrive for `one`. An unspecified IPv6 address is bound for IPv4 as well.
+/// Whether whatever arrives for `other` could arrive for `one`.
 fn covers(one: &Wanted, other: &Wanted) -> bool {
-    let (one, other) = (one.address.ip(), other.address.ip());
-    one.to_canonical() == other.to_canonical()
-        || (one.is_unspecified() && (one.is_ipv6() || other.to_canonical().is_ipv4()))
+    is_covered(one.address, other.address)
 }
 
 /// Refuses settings that want one port, and closes a listener at its default port where another setting names that
@@ -81,6 +83,7 @@ pub(super) fn check(
         passed.unwrap_or_default(),
     );
     decide(settings, &all, problems, warnings);
+    refuse_itself(settings, passed.unwrap_or_default(), problems);
     if passed.is_some() {
         return;
     }
@@ -119,6 +122,70 @@ fn decide(
             }
         }
     }
+}
+
+/// Refuses origins that are this proxy itself: what is sent to one comes back, over and over. Only loopback addresses and
+/// the very address of a listener are surely ours before anything is bound; of others the dial finds it out.
+fn refuse_itself(settings: &Settings, passed: &[PassedSocket], problems: &mut Vec<Problem>) {
+    let default = &settings.default_origin;
+    let own =
+        default
+            .enabled
+            .then_some(("default_origin".to_owned(), &default.ip, &default.endpoints));
+    let listed = settings.sources.origins.iter();
+    let listed = listed.map(|(id, origin)| {
+        let named = format!("the [[origin]] {id}");
+        (named, &origin.ip, &origin.endpoints)
+    });
+    for (named, ip, endpoints) in own.into_iter().chain(listed) {
+        for (service, endpoint) in Service::ALL
+            .into_iter()
+            .flat_map(|service| endpoints.of(service).iter().map(move |one| (service, one)))
+        {
+            let host = endpoint.host.as_ref().unwrap_or(ip);
+            let is_tcp = endpoint.transport == origin::Transport::Tcp;
+            let Some(listener) = listening_at(settings, passed, is_tcp, host, endpoint.port) else {
+                continue;
+            };
+            problems.push(Problem::Conflict(format!(
+                "{named} has {} at {host}:{}, which is this proxy itself ({listener}): give one of them another port",
+                service.as_str(),
+                endpoint.port
+            )));
+        }
+    }
+}
+
+/// The setting of the listener that surely takes what is sent to `host`.
+fn listening_at(
+    settings: &Settings,
+    passed: &[PassedSocket],
+    is_tcp: bool,
+    host: &Host,
+    port: u16,
+) -> Option<String> {
+    let ip = match host {
+        Host::Ip(ip) => *ip,
+        Host::Name(name) if name.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST.into(),
+        Host::Name(_) => return None,
+    };
+    let address = SocketAddr::new(ip, port);
+    let takes = |bound: SocketAddr| {
+        is_covered(bound, address)
+            && (address.ip().to_canonical().is_loopback() || !bound.ip().is_unspecified())
+    };
+    let all = wanted(settings, false, passed);
+    let bound = all.iter().find(|one| {
+        let tcp = one.transport == Transport::Tcp;
+        tcp == is_tcp && takes(one.address)
+    });
+    let passed = || {
+        let socket = passed
+            .iter()
+            .find(|socket| socket.is_tcp == is_tcp && takes(socket.address));
+        socket.map(|socket| socket.listener.clone())
+    };
+    bound.map(|one| one.setting.to_owned()).or_else(passed)
 }
 
 /// Every address that a listener is to be bound to: none where it has `passed` sockets.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use sluicegate_core::fleet::origin::{AddressError, AddressRules, Host, Security, Target};
+use sluicegate_core::fleet::origin::{
+    AddressError, AddressRules, Host, Security, Target, Transport,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
@@ -20,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::net::accept::prepare;
 use crate::net::tls::Trust;
 use crate::net::wire::Wire;
+use crate::origin::itself::OwnSockets;
 
 /// Turns a host name into addresses. Tests bring their own.
 pub trait Resolve: fmt::Debug + Send + Sync {
@@ -53,11 +56,16 @@ pub struct Connector {
     rules: AddressRules,
     resolver: Arc<dyn Resolve>,
     trust: Arc<Trust>,
+    /// Never connected to.
+    own: Arc<OwnSockets>,
 }
 
 /// No address of a target may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoAddress {
+    /// Each that the rules permit is a listener of this proxy.
+    #[error("this is the proxy itself")]
+    Itself,
     /// The name has none.
     #[error("its name has no address")]
     None,
@@ -73,7 +81,22 @@ impl Connector {
             rules,
             resolver,
             trust,
+            own: Arc::default(),
         }
+    }
+
+    /// The same, but never to where this proxy itself listens.
+    #[must_use]
+    pub fn avoiding(self, own: OwnSockets) -> Self {
+        Self {
+            own: Arc::new(own),
+            ..self
+        }
+    }
+
+    /// Where this proxy itself listens.
+    pub fn own_sockets(&self) -> &OwnSockets {
+        &self.own
     }
 
     /// Connects to any address: for URLs that the operator wrote, not for what was registered. Authorities of the system
@@ -102,13 +125,17 @@ impl Connector {
         self.rules.check(host)
     }
 
-    /// The addresses of a target that the rules permit; at least one.
+    /// The addresses of a target that the rules permit and that are not this proxy's own; at least one.
     ///
     /// Every connection and flow towards something that was registered takes its address from here.
     ///
     /// # Errors
     /// When its name is not resolved; [`NoAddress`] inside [`io::ErrorKind::Other`] when none is left.
-    pub async fn addresses(&self, target: &Target) -> io::Result<Vec<SocketAddr>> {
+    pub async fn addresses(
+        &self,
+        target: &Target,
+        transport: Transport,
+    ) -> io::Result<Vec<SocketAddr>> {
         let found = match &target.host {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => self.resolver.resolve(name).await?,
@@ -116,8 +143,10 @@ impl Connector {
         let mut why = NoAddress::None;
         let mut permitted = Vec::with_capacity(found.len());
         for ip in found {
+            let address = SocketAddr::new(ip, target.port);
             match self.rules.check(&ip.into()) {
-                Ok(()) => permitted.push(SocketAddr::new(ip, target.port)),
+                Ok(()) if self.own.take(transport, address) => why = NoAddress::Itself,
+                Ok(()) => permitted.push(address),
                 Err(error) => why = NoAddress::Refused(error),
             }
         }
@@ -168,7 +197,7 @@ impl Connector {
     }
 
     async fn reach(&self, target: &Target, time_limit: Duration) -> io::Result<TcpStream> {
-        let addresses = self.addresses(target).await?;
+        let addresses = self.addresses(target, Transport::Tcp).await?;
         let share = time_limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         let mut failure = io::Error::other(NoAddress::None);
         for address in addresses {
@@ -298,7 +327,8 @@ mod tests {
             ),
         ];
         for (cause, host, answers, expected) in rows {
-            let found = connector(answers).addresses(&target(host, 80)).await;
+            let connector = connector(answers);
+            let found = connector.addresses(&target(host, 80), Transport::Tcp).await;
             let found = found
                 .map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
                 .map_err(|error| error.to_string());
@@ -313,8 +343,28 @@ mod tests {
             },
             ..connector(&["169.254.1.1"])
         };
-        let found = everything.addresses(&target("origin.test", 80)).await;
+        let origin = target("origin.test", 80);
+        let found = everything.addresses(&origin, Transport::Tcp).await;
         assert_eq!(found.expect("the operator allows it").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_proxy_itself_is_not_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let own = OwnSockets {
+            tcp: vec![at],
+            udp: Vec::new(),
+        };
+        let connector = connector(&["169.254.1.1", "127.0.0.1"]).avoiding(own);
+        let target = target("origin.test", at.port());
+        let connected = connector.connect(&target, Duration::from_secs(5)).await;
+        let error = connected.expect_err("it is the proxy itself").to_string();
+        assert_eq!(error, "this is the proxy itself");
+        let anywhere = connector.anywhere();
+        let itself = Target::plain("127.0.0.1".parse().expect("a host"), at.port());
+        let found = anywhere.addresses(&itself, Transport::Tcp).await;
+        assert_eq!(found.expect("a page of the operator's"), [at]);
     }
 
     #[tokio::test]

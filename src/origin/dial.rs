@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use sluicegate_core::fleet::origin::Transport;
 use sluicegate_core::preface;
 use sluicegate_core::stream::Service;
 use tokio::io::AsyncWriteExt;
@@ -89,10 +90,13 @@ impl Dialer {
     pub async fn datagrams(&self, attempt: &Attempt) -> Result<Vec<SocketAddr>, DialError> {
         let target = &attempt.target;
         let failed = |why: String| DialError::Failed(format!("{target}: {why}"));
-        timeout(attempt.time_limit, self.connector.addresses(target))
-            .await
-            .map_err(|_| failed("its name was not resolved in time".to_owned()))?
-            .map_err(|error| failed(error.to_string()))
+        timeout(
+            attempt.time_limit,
+            self.connector.addresses(target, Transport::Udp),
+        )
+        .await
+        .map_err(|_| failed("its name was not resolved in time".to_owned()))?
+        .map_err(|error| failed(error.to_string()))
     }
 
     /// The PROXY header that an origin wants at the start of a connection.

@@ -11,6 +11,7 @@
 //! | `finder` | which origin has a stream |
 //! | `health` | asks origins how they are, when it is time |
 //! | `http` | the HTTP client for one exchange |
+//! | `itself` | this proxy, seen as an origin |
 //! | `kept` | a request over a kept HTTP connection, or a fresh one |
 //! | `line` | HTTP connections that are kept for the next request |
 //! | `peek` | the decoder configurations of a stream |
@@ -28,6 +29,7 @@ pub mod fetch;
 pub(crate) mod finder;
 pub mod health;
 pub mod http;
+pub mod itself;
 pub(crate) mod kept;
 pub(crate) mod line;
 pub mod peek;

@@ -131,7 +131,7 @@ impl Server {
             srt: start("srt")?,
             rtc: start("rtc")?,
         };
-        let proxy = parts::proxy(&settings, sockets.addresses().system, resolver)?;
+        let proxy = parts::proxy(&settings, &sockets, resolver)?;
         let tls = Tls::new(&settings, &proxy)?;
         let readiness = Readiness {
             needs_origin: settings.system.ready_needs_origin,

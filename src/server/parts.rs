@@ -20,7 +20,7 @@ use sluicegate_core::place::shares::ClaimLimits;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
-use super::sockets::hint;
+use super::sockets::{Sockets, hint};
 use crate::admin::{Access, PeerAccess};
 use crate::cluster::{Cluster, Terms};
 use crate::config::{self, Credential, LiveTokens, Probing, Settings, Sources};
@@ -44,10 +44,10 @@ use crate::sessions::{self, Sessions};
 use crate::store::{ClusterStore, Mesh, MeshOptions, Options, Redis};
 use crate::systemd::Systemd;
 
-/// The proxy, and its part in a cluster if there is one. `system` is where the system API listens.
+/// The proxy, and its part in a cluster if there is one, for clients of these `sockets`.
 pub(super) fn proxy(
     settings: &Settings,
-    system: Option<SocketAddr>,
+    sockets: &Sockets,
     resolver: Arc<dyn Resolve>,
 ) -> Result<Proxy, StartError> {
     let metrics = Arc::new(Metrics::new());
@@ -55,12 +55,14 @@ pub(super) fn proxy(
     let sessions = Arc::new(Sessions::new(limits(settings), Arc::clone(&metrics)));
     let trust = Arc::new(Trust::new(settings.tls.servers.clone()));
     let connector = Connector::new(settings.address_rules(), resolver, trust);
+    let connector = connector.avoiding(sockets.own());
     let prober = Prober::new(
         Arc::clone(&registry),
         connector.clone(),
         settings.origins.api_credentials.clone(),
         settings.health.clone(),
     );
+    let system = sockets.addresses().system;
     let cluster = cluster(settings, system, prober.clone(), &sessions, &metrics)?;
     let proxy = Proxy::new(proxy::Parts {
         registry,

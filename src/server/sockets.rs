@@ -12,6 +12,7 @@ use super::inherited::Inherited;
 use crate::config::{self, ListenerTls, Settings};
 use crate::net::datagram::Entries;
 use crate::net::workers;
+use crate::origin::itself::OwnSockets;
 use crate::value::{Listen, Opening};
 
 /// The sockets of every listener; one that is closed has none.
@@ -163,6 +164,33 @@ impl Sockets {
         let open = all.into_iter();
         open.filter_map(|(name, address)| Some((name, address?)))
             .collect()
+    }
+
+    /// All of them, so that none is taken for an origin.
+    pub(super) fn own(&self) -> OwnSockets {
+        let tls = &self.tls;
+        let tcp = [
+            &self.rtmp,
+            &self.http,
+            &self.api,
+            &self.system,
+            &self.rtsp,
+            &self.metrics,
+            &self.console,
+            &self.rtc.tcp,
+            &tls.rtmp,
+            &tls.http,
+            &tls.api,
+            &tls.system,
+            &tls.rtsp,
+        ];
+        let tcp = tcp.into_iter().flatten();
+        OwnSockets {
+            tcp: tcp.filter_map(|socket| socket.local_addr().ok()).collect(),
+            udp: addresses_of(&self.srt)
+                .chain(self.rtc.addresses())
+                .collect(),
+        }
     }
 
     fn serves_nobody(&self) -> bool {

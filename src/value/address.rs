@@ -4,6 +4,15 @@ use std::fmt;
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::str::FromStr;
 
+/// Whether what is sent to `address` arrives at a socket that is bound to `bound`, if the address is one of its machine. An
+/// unspecified IPv6 address is bound for IPv4 as well.
+pub fn is_covered(bound: SocketAddr, address: SocketAddr) -> bool {
+    let (ip, sent) = (bound.ip(), address.ip());
+    bound.port() == address.port()
+        && (ip.to_canonical() == sent.to_canonical()
+            || (ip.is_unspecified() && (ip.is_ipv6() || sent.to_canonical().is_ipv4())))
+}
+
 /// An address with a meaning of its own. An IPv4 address mapped into IPv6 becomes the IPv4 address it is.
 macro_rules! addresses {
     ($($(#[$doc:meta])* $name:ident)*) => {

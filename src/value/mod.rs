@@ -3,7 +3,7 @@
 mod address;
 pub(crate) mod url;
 
-pub use address::{ClientAddr, LocalAddr, PeerAddr};
+pub use address::{ClientAddr, LocalAddr, PeerAddr, is_covered};
 pub use url::{NotAUrl, Url};
 
 pub use sluicegate_core::access::networks::Network;

@@ -47,6 +47,29 @@ async fn origins(house: &House) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn the_proxy_is_no_origin_of_its_own() {
+    let house = House::open("[session]\nmax = 40\n").await;
+    let own = house.at.rtmp;
+    let mut document = usual();
+    document["ip"] = json!("127.0.0.1");
+    document["rtmp"] = json!([own.port().to_string()]);
+    let (status, body) = post(house.at.system, PATH, &document.to_string()).await;
+    assert_eq!(status, 400, "{body}");
+    let words = format!("rtmp: {own} is this proxy itself");
+    assert!(body.contains(&words), "{body}");
+    assert_eq!(origins(&house).await.len(), 0);
+
+    // One that came another way, as from a store, fails as any other that cannot be reached.
+    house.register("myself", own);
+    let guest = house.ask(Action::Publish, "live/a").await;
+    assert!(!guest.has_started(), "{}", guest.words());
+    house.until_sessions(0).await;
+    let origins = origins(&house).await;
+    let notes = origins[0]["notes"].to_string();
+    assert!(notes.contains("this is the proxy itself"), "{notes}");
+}
+
+#[tokio::test]
 async fn a_registration_is_answered_as_origins_expect() {
     let house = House::open("").await;
     let body = usual().to_string();
