@@ -67,7 +67,7 @@ pub(super) async fn drain(
     let id = OriginId::from(id);
     {
         let _turn = system.duties.lock().await;
-        if let Err(refused) = system.may_leave(&id, &change) {
+        if let Some(refused) = system.keeps(&id, &change) {
             return refused;
         }
         let registry = system.proxy.registry();
@@ -85,7 +85,7 @@ pub(super) async fn disable(
     let id = OriginId::from(id);
     {
         let _turn = system.duties.lock().await;
-        if let Err(refused) = system.may_leave(&id, &change) {
+        if let Some(refused) = system.keeps(&id, &change) {
             return refused;
         }
         system.proxy.registry().disable(&id);
@@ -102,7 +102,7 @@ pub(super) async fn undrain(
     let id = OriginId::from(id);
     {
         let _turn = system.duties.lock().await;
-        if let Err(refused) = system.is_as_expected(&id, &change) {
+        if let Some(refused) = system.unexpected(&id, &change) {
             return refused;
         }
         system.proxy.registry().undrain(&id);
@@ -129,7 +129,7 @@ pub(super) async fn deregister(
         _ => false,
     };
     let _turn = system.duties.lock().await;
-    if let Err(refused) = system.may_leave(&id, &change) {
+    if let Some(refused) = system.keeps(&id, &change) {
         return refused;
     }
     match cluster {
@@ -143,34 +143,29 @@ pub(super) async fn deregister(
 }
 
 impl System {
-    /// Whether an origin may take no more streams.
-    ///
-    /// # Errors
-    /// The answer to who wants that: it is not known or not as expected, or its clients would find nobody.
-    fn may_leave(&self, id: &OriginId, change: &Change) -> Result<(), Response> {
-        self.is_as_expected(id, change)?;
-        if change.force {
-            return Ok(());
+    /// The answer to who wants an origin to take no more streams, if it is a no: it is not known or not as expected, or its clients
+    /// would find nobody.
+    fn keeps(&self, id: &OriginId, change: &Change) -> Option<Response> {
+        let refused = self.unexpected(id, change);
+        if refused.is_some() || change.force {
+            return refused;
         }
         let members = self.proxy.registry().origins();
         let services = last_for(&members, Instant::now(), id);
         if services.is_empty() {
-            return Ok(());
+            return None;
         }
         let words = format!(
             "{id} is the last one for {}: no other active origin that is up takes new streams of that; force=true (--force) does it all the same",
             listed(&services)
         );
-        Err(problem(StatusCode::CONFLICT, &words))
+        Some(problem(StatusCode::CONFLICT, &words))
     }
 
-    /// Whether an origin is known, and does what the caller believes.
-    ///
-    /// # Errors
-    /// The answer if not.
-    fn is_as_expected(&self, id: &OriginId, change: &Change) -> Result<(), Response> {
+    /// The answer where an origin is not known, or does not do what the caller believes.
+    fn unexpected(&self, id: &OriginId, change: &Change) -> Option<Response> {
         let Some(duty) = self.proxy.registry().duty(id) else {
-            return Err(problem(StatusCode::NOT_FOUND, NO_ORIGIN));
+            return Some(problem(StatusCode::NOT_FOUND, NO_ORIGIN));
         };
         match change.expect {
             Some(expected) if expected.as_str() != duty.as_str() => {
@@ -179,9 +174,9 @@ impl System {
                     duty.as_str(),
                     expected.as_str()
                 );
-                Err(problem(StatusCode::CONFLICT, &words))
+                Some(problem(StatusCode::CONFLICT, &words))
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn check(
         passed.unwrap_or_default(),
     );
     decide(settings, &all, problems, warnings);
-    refuse_itself(settings, passed.unwrap_or_default(), problems);
+    refuse_itself(settings, passed.unwrap_or_default(), problems, warnings);
     if passed.is_some() {
         return;
     }
@@ -125,13 +125,19 @@ fn decide(
 }
 
 /// Refuses origins that are this proxy itself: what is sent to one comes back, over and over. Only loopback addresses and
-/// the very address of a listener are surely ours before anything is bound; of others the dial finds it out.
-fn refuse_itself(settings: &Settings, passed: &[PassedSocket], problems: &mut Vec<Problem>) {
+/// the very address of a listener are surely ours before anything is bound; of others the dial finds it out. The default origin has
+/// ports that nobody may have written, and is warned of: no client has to ask for them.
+fn refuse_itself(
+    settings: &Settings,
+    passed: &[PassedSocket],
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) {
     let default = &settings.default_origin;
     let own =
         default
             .enabled
-            .then_some(("default_origin".to_owned(), &default.ip, &default.endpoints));
+            .then_some((DEFAULT_ORIGIN.to_owned(), &default.ip, &default.endpoints));
     let listed = settings.sources.origins.iter();
     let listed = listed.map(|(id, origin)| {
         let named = format!("the [[origin]] {id}");
@@ -147,14 +153,21 @@ fn refuse_itself(settings: &Settings, passed: &[PassedSocket], problems: &mut Ve
             let Some(listener) = listening_at(settings, passed, is_tcp, host, endpoint.port) else {
                 continue;
             };
-            problems.push(Problem::Conflict(format!(
+            let told = format!(
                 "{named} has {} at {host}:{}, which is this proxy itself ({listener}): give one of them another port",
                 service.as_str(),
                 endpoint.port
-            )));
+            );
+            if named == DEFAULT_ORIGIN {
+                warnings.push(told);
+            } else {
+                problems.push(Problem::Conflict(told));
+            }
         }
     }
 }
+
+const DEFAULT_ORIGIN: &str = "default_origin";
 
 /// The setting of the listener that surely takes what is sent to `host`.
 fn listening_at(

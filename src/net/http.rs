@@ -165,12 +165,8 @@ impl<W: AsyncRead + Unpin> AsyncRead for Paced<W> {
         let this = &mut *self;
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.wire).poll_read(cx, buffer);
-        let Some(answered) = this.requests.all_answered() else {
+        if this.is_busy() {
             return read;
-        };
-        if answered != this.answered {
-            this.answered = answered;
-            this.wait.answered();
         }
         if read.is_pending() {
             return this.wait.poll_over(cx).map(Ok);
@@ -179,6 +175,20 @@ impl<W: AsyncRead + Unpin> AsyncRead for Paced<W> {
             this.wait.came();
         }
         read
+    }
+}
+
+impl<W> Paced<W> {
+    /// Whether an answer is awaited or sent. The wait for the next request begins where it is seen that none is.
+    fn is_busy(&mut self) -> bool {
+        let Some(answered) = self.requests.all_answered() else {
+            return true;
+        };
+        if answered != self.answered {
+            self.answered = answered;
+            self.wait.answered();
+        }
+        false
     }
 }
 
@@ -204,7 +214,13 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Paced<W> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(cx)
+        let this = &mut *self;
+        let flushed = Pin::new(&mut this.wire).poll_flush(cx);
+        // hyper reads before it writes, and after an answer not again until something comes: the clock has to wake it.
+        if !this.is_busy() && this.wait.poll_over(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

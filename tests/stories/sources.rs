@@ -125,7 +125,7 @@ async fn a_file_that_lost_its_rules_or_its_origins_is_not_believed_until_somebod
         let mut told = false;
         let journal = &house.proxy.metrics().journal;
         journal.look(Kind::Config, |event| {
-            told |= event.news.what.contains(words)
+            told |= event.news.what.contains(words);
         });
         told
     };

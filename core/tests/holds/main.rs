@@ -18,6 +18,7 @@ use world::{Plant, World};
 /// Tells all that happens in one world: `WORLD=7 PROXIES=2 cargo test --test holds one -- --ignored --nocapture`.
 #[test]
 #[ignore = "for who looks into a fault"]
+#[allow(clippy::disallowed_methods, reason = "a person says which world")]
 fn one_world_tells_what_happens() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seed = number("WORLD").unwrap_or(0);

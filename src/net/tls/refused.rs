@@ -272,7 +272,14 @@ mod tests {
             ..Ends::direct(peer.into())
         };
         let at = "https://media.example/a?k=v";
-        let rows: [(&str, &str, &[(&str, &str)], Option<(u16, Option<&str>)>); 8] = [
+        // A description; the method; what its headers say; the status and the place of the refusal, if it is one.
+        type Case<'a> = (
+            &'a str,
+            &'a str,
+            &'a [(&'a str, &'a str)],
+            Option<(u16, Option<&'a str>)>,
+        );
+        let rows: [Case<'_>; 8] = [
             ("it says nothing", "GET", &[], Some((301, Some(at)))),
             ("with TLS", "GET", &[("X-Forwarded-Proto", "https")], None),
             ("a WebSocket", "GET", &[("X-Forwarded-Proto", "wss")], None),
