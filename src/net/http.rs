@@ -96,6 +96,8 @@ struct Paced<W> {
     requests: Arc<Requests>,
     /// How many requests had been answered when that was looked at last.
     answered: u32,
+    /// Something was written since the last flush, and hyper may have more of it: it drops a body when that is in its buffer.
+    is_sending: bool,
 }
 
 /// The requests of one connection; both counts wrap around.
@@ -130,7 +132,7 @@ impl Drop for Open {
     }
 }
 
-/// The body of an answer, which is sent when hyper drops it.
+/// The body of an answer. What hyper has of it when it drops it is in its buffer, and is sent with the next flush.
 struct Sent {
     body: Body,
     _open: Open,
@@ -181,7 +183,8 @@ impl<W: AsyncRead + Unpin> AsyncRead for Paced<W> {
 impl<W> Paced<W> {
     /// Whether an answer is awaited or sent. The wait for the next request begins where it is seen that none is.
     fn is_busy(&mut self) -> bool {
-        let Some(answered) = self.requests.all_answered() else {
+        let answered = self.requests.all_answered().filter(|_| !self.is_sending);
+        let Some(answered) = answered else {
             return true;
         };
         if answered != self.answered {
@@ -198,6 +201,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Paced<W> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_sending = true;
         Pin::new(&mut self.wire).poll_write(cx, bytes)
     }
 
@@ -206,6 +210,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Paced<W> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_sending = true;
         Pin::new(&mut self.wire).poll_write_vectored(cx, slices)
     }
 
@@ -215,8 +220,10 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Paced<W> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // hyper comes here when nothing is left in its buffer.
         let flushed = Pin::new(&mut this.wire).poll_flush(cx);
-        // hyper reads before it writes, and after an answer not again until something comes: the clock has to wake it.
+        this.is_sending &= flushed.is_pending();
+        // It reads before it writes, and after an answer not again until something comes: the clock has to wake it.
         if !this.is_busy() && this.wait.poll_over(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
@@ -286,6 +293,7 @@ pub async fn serve<W, F>(
         wait: Wait::for_first(patience),
         requests: Arc::clone(&requests),
         answered: 0,
+        is_sending: false,
     };
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
@@ -416,4 +424,46 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::{Duration, sleep};
+
+    use super::*;
+    use crate::net::accept::Room;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_sent_whole_however_slowly_its_client_reads() {
+        let (mut client, ours) = tokio::io::duplex(1024);
+        // There is little room for others.
+        let patience = Patience {
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(75),
+            room: Room::new(0, "nothing"),
+        };
+        let ends = Ends::direct("192.0.2.1:7".parse().expect("an address"));
+        let stop = CancellationToken::new();
+        let answer = async |_| Response::new(full(vec![b'a'; 100_000]));
+        let served = serve(ours, Bytes::new(), ends, patience, stop, answer);
+        let reads = async move {
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.write_all(request).await.expect("it reads");
+            let mut bytes = Vec::new();
+            // Ten seconds for a kilobyte.
+            while client
+                .read_buf(&mut bytes)
+                .await
+                .is_ok_and(|count| count > 0)
+            {
+                sleep(Duration::from_secs(10)).await;
+            }
+            bytes
+        };
+        let ((), bytes) = tokio::join!(served, reads);
+        let text = String::from_utf8(bytes).expect("text");
+        let (_, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert_eq!(body.len(), 100_000);
+    }
 }

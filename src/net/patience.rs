@@ -12,7 +12,7 @@ use super::accept::Room;
 /// The times that a client has, and the room that they depend on.
 #[derive(Debug, Clone)]
 pub struct Patience {
-    /// For the head of a request, counted from its first byte; for that of the first from the beginning.
+    /// For the head of a request, counted from its first byte. The first one of a connection has this long to begin, too.
     pub head: Duration,
     /// Between two requests. Where there is little room for others, it is `head`.
     pub idle: Duration,

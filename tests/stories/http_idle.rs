@@ -44,9 +44,9 @@ async fn after_an_answer(settings: &str) -> (House, HttpOrigin, Vec<(&'static st
 
 #[tokio::test]
 async fn the_next_request_may_take_longer_to_begin_than_its_head_to_come() {
-    let settings = "[http]\nhead_timeout = \"200ms\"\nidle = \"60s\"\n";
+    let settings = "[http]\nhead_timeout = \"1s\"\nidle = \"60s\"\n";
     let (_house, _origin, viewers) = after_an_answer(settings).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     for (path, mut viewer) in viewers {
         ask(&mut viewer, path).await;
     }
