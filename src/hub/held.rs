@@ -65,10 +65,13 @@ impl<'a> Holding<'a> {
             .former
             .map_or(Duration::ZERO, |(_, over)| over.elapsed());
         self.closes_again = self.closed_by.again(Some(&pull.origin()), end, lasted);
+        // One that goes on for a moment only is the same hold.
+        let former = self.former.take().filter(|_| self.closes_again);
+        let began = former.map_or_else(Instant::now, |(began, _)| began);
         if !self.closes_again {
-            self.former = None;
+            self.rounds = 0;
         }
-        self.begin(pull, Loss::Leg(end), viewers);
+        self.begin(pull, Loss::Leg(end), viewers, began);
         self.lost = Some((pull.origin(), end));
         !self.is_over()
     }
@@ -77,21 +80,18 @@ impl<'a> Holding<'a> {
     pub(super) fn lose_publisher(&mut self, pull: &Pull) -> bool {
         let away = self.times.publisher_away;
         if !away.is_zero() {
-            self.begin(pull, Loss::Publisher, away);
+            self.begin(pull, Loss::Publisher, away, Instant::now());
         }
         !away.is_zero()
     }
 
-    fn begin(&mut self, pull: &Pull, loss: Loss, limit: Duration) {
+    fn begin(&mut self, pull: &Pull, loss: Loss, limit: Duration, began: Instant) {
         let until = |began: Instant| began + limit;
         if let Some(hold) = &mut self.now {
             // It is one hold, with the longer of the limits.
             hold.until = hold.until.max(until(hold.began));
             return;
         }
-        // One that goes on for a moment only is the same hold.
-        let former = self.former.filter(|_| self.closes_again);
-        let began = former.map_or_else(Instant::now, |(began, _)| began);
         let from = pull.origin();
         pull.note_hold(true);
         let viewers = self.shared.proxy.sessions().viewers_of(pull);
@@ -126,9 +126,6 @@ impl<'a> Holding<'a> {
     /// Media comes, wherever it comes from.
     pub(super) fn goes_on(&mut self, pull: &Pull) {
         self.lost = None;
-        if !self.closes_again {
-            self.rounds = 0;
-        }
         let Some(hold) = self.now.take() else {
             return;
         };
@@ -183,7 +180,7 @@ impl<'a> Holding<'a> {
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.rounds);
         self.rounds = self.rounds.saturating_add(1).min(8);
         pause.min(match self.closes_again {
-            true => LONGEST_PAUSE * 10,
+            true => LONGEST_PAUSE * RARER,
             false => LONGEST_PAUSE,
         })
     }
@@ -236,5 +233,7 @@ impl<'a> Holding<'a> {
 
 /// The first pause between two rounds of attempts; each one after it is twice as long.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// How many times longer the longest pause is where an origin closes what it got back.
+pub(crate) const RARER: u32 = 10;
 /// The longest: an origin that comes up is found within this.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(200);

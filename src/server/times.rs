@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluicegate_core::http::splice;
-use sluicegate_core::place::hold::{ASK_AGAIN, FIRST_PAUSE, LASTS};
+use sluicegate_core::place::hold::{ASK_AGAIN, FIRST_PAUSE, KEPT, LASTS};
 use sluicegate_core::srt::flows;
 
 use crate::config::{parse_duration, setting};
@@ -94,6 +94,17 @@ fn what_else_the_table_says_is_so() {
         publisher.ends_with(&format!("within {} s", LASTS.as_secs())),
         "{publisher}"
     );
+    let rows_of_times = rows();
+    let kept = rows_of_times
+        .iter()
+        .find(|row| row[0] == "an origin that closes what it got back has said no");
+    let kept = kept.expect("a row");
+    assert_eq!(kept[1], format!("within {} s", KEPT.as_secs()));
+    let most = format!(
+        "every {} s at most",
+        (hub::LONGEST_PAUSE * hub::RARER).as_secs()
+    );
+    assert!(kept[2].ends_with(&most), "{}", kept[2]);
     let pull = said("between two rounds for a pull");
     let longest = format!("at most {} ms", hub::LONGEST_PAUSE.as_millis());
     assert!(pull.ends_with(&longest), "{pull}");
