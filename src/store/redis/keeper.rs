@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::{AsyncPushSender, SendError};
 use redis::{AsyncConnectionConfig, Cmd, PushInfo, PushKind, RedisResult, Value};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
@@ -34,7 +34,7 @@ async fn serve(shared: &Arc<Inner>, mut connector: Connector) {
     loop {
         match connect(shared, &mut connector).await {
             Ok(link) => {
-                failures = 0;
+                let began = Instant::now();
                 info!(store = %shared.address, "connected to the store");
                 shared.set_link(Some(link.clone()));
                 // Changes before this moment were not heard.
@@ -43,6 +43,11 @@ async fn serve(shared: &Arc<Inner>, mut connector: Connector) {
                 shared.set_link(None);
                 let _ = shared.changes.send(Change::Anything);
                 warn!(store = %shared.address, why, "lost the store: known streams go on from memory");
+                // One that is lost at once is not asked for everything again and again.
+                failures = match began.elapsed() < LONGEST_PAUSE {
+                    true => failures + 1,
+                    false => 0,
+                };
             }
             Err(error) => {
                 if failures == 0 {
@@ -138,7 +143,7 @@ async fn takes_writes(shared: &Inner, link: &mut Connection) -> RedisResult<()> 
 async fn until_broken(shared: &Inner, mut link: Connection) -> &'static str {
     loop {
         tokio::select! {
-            () = shared.broken.notified() => return "a call failed, took too long, or was no write that it takes now",
+            () = shared.broken.notified() => return "a call failed or took too long, or the server refuses writes",
             () = sleep(CHECK) => {}
         }
         match timeout(CONNECT, check(shared, &mut link)).await {
