@@ -383,6 +383,7 @@ pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
 pub async fn connection<W>(
     visitor: Visitor<W>,
     router: Router,
+    base_path: BasePath,
     patience: Patience,
     stop: CancellationToken,
 ) where
@@ -392,13 +393,18 @@ pub async fn connection<W>(
         wire, early, ends, ..
     } = visitor;
     serve(wire, early, ends, patience, stop, |request| {
-        answer(router.clone(), ends, request)
+        answer(router.clone(), ends, &base_path, request)
     })
     .await;
 }
 
-async fn answer(mut router: Router, ends: Ends, mut request: Request<Incoming>) -> Response<Body> {
-    if let Some(refusal) = lacking(&request, ends) {
+async fn answer(
+    mut router: Router,
+    ends: Ends,
+    base_path: &BasePath,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    if let Some(refusal) = lacking(&request, ends, base_path) {
         return refusal;
     }
     request.extensions_mut().insert(ConnectInfo(ends));

@@ -38,7 +38,7 @@ impl Api {
         let (patience, stop) = (self.patience.clone(), self.stop.clone());
         let identity = wire.identity();
         serve(wire, early, ends, patience, stop, async |mut request| {
-            if let Some(refusal) = lacking(&request, ends) {
+            if let Some(refusal) = lacking(&request, ends, &self.whip.base_path) {
                 return refusal;
             }
             Identity::put(identity.as_ref(), &mut request);

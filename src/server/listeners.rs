@@ -345,8 +345,10 @@ impl Listeners {
         for acceptor in self.acceptors(names, sockets, entrance, &self.reserved) {
             let (router, end) = (router.clone(), self.end.clone());
             let patience = self.patience(admin::HEAD_TIMEOUT, &self.reserved);
+            let base_path = self.settings.http.base_path.clone();
             let handle = move |visitor| {
-                admin::connection(visitor, router.clone(), patience.clone(), end.clone())
+                let (router, base_path) = (router.clone(), base_path.clone());
+                admin::connection(visitor, router, base_path, patience.clone(), end.clone())
             };
             tokio::spawn(acceptor.serve(TaskTracker::new(), self.end.clone(), handle));
         }

@@ -10,6 +10,7 @@ use sluicegate::net::entrance::{Ends, Visitor};
 use sluicegate::net::patience::Patience;
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -467,6 +468,7 @@ async fn a_body_that_drips_is_not_waited_for() {
     tokio::spawn(admin::connection(
         visitor,
         system.router(),
+        BasePath::default(),
         Patience {
             head: Duration::from_secs(5),
             idle: Duration::from_secs(5),

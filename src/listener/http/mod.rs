@@ -211,7 +211,7 @@ impl Http {
         if let Some(answer) = pending.and_then(|pending| pending.answer(request.uri().path())) {
             return text(StatusCode::OK, answer);
         }
-        if let Some(refusal) = lacking(&request, ends) {
+        if let Some(refusal) = lacking(&request, ends, &self.settings.base_path) {
             return refusal;
         }
         if request.method() == Method::OPTIONS {

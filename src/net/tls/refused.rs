@@ -124,7 +124,8 @@ fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
 
 /// What is said to a request that lacks the TLS which is required: a trusted proxy sent it on for a client that came to that
 /// without. It is sent to the usual port of HTTPS, since TLS is the proxy's to serve.
-pub fn lacking<B>(request: &Request<B>, ends: Ends) -> Option<Response<Body>> {
+/// `usual` is the folder of a web server in front that says none.
+pub fn lacking<B>(request: &Request<B>, ends: Ends, usual: &BasePath) -> Option<Response<Body>> {
     let headers = request.headers();
     if !ends.lacks_tls(forwarded::told_secure(headers)) {
         return None;
@@ -139,7 +140,8 @@ pub fn lacking<B>(request: &Request<B>, ends: Ends) -> Option<Response<Body>> {
     let host = told.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.split(',').next().unwrap_or_default().trim();
     let folders = headers.get_all(FORWARDED_PREFIX).into_iter();
-    let folder = BasePath::told(folders.map(|folder| folder.as_bytes())).unwrap_or_default();
+    let told = BasePath::told(folders.map(|folder| folder.as_bytes()));
+    let folder = told.as_ref().unwrap_or(usual);
     let target = request.uri().path_and_query().map_or("", |t| t.as_str());
     let place = location(
         host,
@@ -326,7 +328,7 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let request = request.body(()).unwrap();
-            let refusal = lacking(&request, ends);
+            let refusal = lacking(&request, ends, &BasePath::default());
             let told = refusal.as_ref().map(|refusal| {
                 let place = refusal.headers().get(LOCATION);
                 let place = place.map(|place| place.to_str().unwrap());
@@ -337,8 +339,14 @@ mod tests {
                 needs_tls: false,
                 ..ends
             };
-            assert!(lacking(&request, other).is_none(), "{cause}");
+            let refusal = lacking(&request, other, &BasePath::default());
+            assert!(refusal.is_none(), "{cause}");
         }
+        let request = Request::get("/a").header("Host", "media.example");
+        let usual = "/media".parse().unwrap();
+        let refusal = lacking(&request.body(()).unwrap(), ends, &usual).unwrap();
+        let place = &refusal.headers()[LOCATION];
+        assert_eq!(place, "https://media.example/media/a", "the usual folder");
     }
 
     #[test]
