@@ -132,21 +132,25 @@ impl Rewrite {
     /// A description (SDP, RFC 4566) with our name in its control URLs, and our address in place of the origin's;
     /// `None` if nothing changes.
     fn description(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let text = str::from_utf8(body).ok()?;
-        let mut out = String::with_capacity(text.len());
+        let mut out = Vec::with_capacity(body.len());
         let mut differs = false;
-        for line in text.split_inclusive('\n') {
-            let new = if line.starts_with("a=control:") {
-                self.urls(line)
-            } else if line.starts_with("o=") || line.starts_with("c=") {
-                self.addresses(line)
+        for line in body.split_inclusive(|byte| *byte == b'\n') {
+            // Cameras write titles in encodings of their own.
+            let Ok(text) = str::from_utf8(line) else {
+                out.extend_from_slice(line);
+                continue;
+            };
+            let new = if text.starts_with("a=control:") {
+                self.urls(text)
+            } else if HAVE_ADDRESSES.iter().any(|start| text.starts_with(start)) {
+                self.addresses(text)
             } else {
-                Cow::Borrowed(line)
+                Cow::Borrowed(text)
             };
             differs |= matches!(new, Cow::Owned(_));
-            out.push_str(&new);
+            out.extend_from_slice(new.as_bytes());
         }
-        differs.then(|| out.into_bytes())
+        differs.then_some(out)
     }
 
     /// Rewrites a line of a description that ends in an address: an origin may know itself by another than we do, or by a name.
@@ -162,7 +166,8 @@ impl Rewrite {
             .parse()
             .is_ok_and(|ip: IpAddr| ip.is_unspecified() || ip.is_multicast());
         // The line names the family of its address.
-        let ours = match (before.rsplit(' ').next(), self.local) {
+        let family = before.rsplit(' ').find(|word| *word != "*");
+        let ours = match (family, self.local) {
             (Some("IP4"), IpAddr::V6(_)) => "0.0.0.0".to_owned(),
             (Some("IP6"), IpAddr::V4(_)) => "::".to_owned(),
             (Some("IP4" | "IP6"), _) => self.local.to_string(),
@@ -174,6 +179,9 @@ impl Rewrite {
         Cow::Owned(format!("{before} {ours}{end}"))
     }
 }
+
+/// How lines of a description begin that end in an address (RFC 4566 §5.2, §5.7; RFC 3605; RFC 4570 §3).
+const HAVE_ADDRESSES: [&str; 4] = ["o=", "c=", "a=rtcp:", "a=source-filter:"];
 
 /// Whether a URL is one of RTSP over TLS.
 pub fn is_secure(url: &str) -> bool {
@@ -392,6 +400,21 @@ mod tests {
             ("none", "c=IN IP4 0.0.0.0\r\n", "c=IN IP4 0.0.0.0\r\n"),
             ("ours", "c=IN IP4 192.0.2.1\r\n", "c=IN IP4 192.0.2.1\r\n"),
             ("something else", "o=- 1\r\n", "o=- 1\r\n"),
+            (
+                "of reports",
+                "a=rtcp:5001 IN IP4 10.0.0.5\r\n",
+                "a=rtcp:5001 IN IP4 192.0.2.1\r\n",
+            ),
+            (
+                "of reports, port alone",
+                "a=rtcp:5001\r\n",
+                "a=rtcp:5001\r\n",
+            ),
+            (
+                "of a sender",
+                "a=source-filter: incl IN IP4 * 10.0.0.5\r\n",
+                "a=source-filter: incl IN IP4 * 192.0.2.1\r\n",
+            ),
         ];
         for (cause, line, expected) in rows {
             assert_eq!(rewrite().addresses(line), expected, "{cause}");
