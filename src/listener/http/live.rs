@@ -840,6 +840,8 @@ struct Chunks {
     rest: Vec<u8>,
     /// Of the last bytes that came: what is the body's.
     body: Vec<u8>,
+    /// The last chunk came, or what is none.
+    over: Option<LegEnd>,
 }
 
 impl Default for Chunks {
@@ -848,6 +850,7 @@ impl Default for Chunks {
             reader: BodyReader::new(Framing::Chunked),
             rest: Vec::new(),
             body: Vec::new(),
+            over: None,
         }
     }
 }
@@ -855,25 +858,29 @@ impl Default for Chunks {
 impl Chunks {
     fn take(&mut self, input: &[u8]) -> Result<&[u8], LegEnd> {
         self.body.clear();
-        self.rest.extend_from_slice(input);
+        if self.over.is_none() {
+            self.rest.extend_from_slice(input);
+        }
         let mut at = 0;
-        let ended = loop {
+        while self.over.is_none() {
             let rest = self.rest.get(at..).unwrap_or_default();
-            match self.reader.next(rest).map_err(|_| LegEnd::Broken)? {
-                Part::Data(count) => {
+            match self.reader.next(rest) {
+                Ok(Part::Data(count)) => {
                     self.body
                         .extend_from_slice(rest.get(..count).unwrap_or_default());
                     at += count;
                 }
-                Part::Skip(count) => at += count,
-                Part::More => break false,
-                Part::End => break true,
+                Ok(Part::Skip(count)) => at += count,
+                Ok(Part::More) => break,
+                Ok(Part::End) => self.over = Some(LegEnd::Closed),
+                Err(_) => self.over = Some(LegEnd::Broken),
             }
-        };
+        }
         self.rest.drain(..at);
-        match ended && self.body.is_empty() {
-            true => Err(LegEnd::Closed),
-            false => Ok(&self.body),
+        match self.over {
+            // What came before that is the client's.
+            Some(over) if self.body.is_empty() => Err(over),
+            _ => Ok(&self.body),
         }
     }
 }
