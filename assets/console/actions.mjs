@@ -27,20 +27,20 @@ let last = 0;
 /** A note on something: `show` is for eyes alone, `tell` says how far it is, `end` what became of it, which goes after a while unless it `stays`. */
 const note = () => {
   const key = ++last;
-  const show = (text, undo) => {
-    const own = { key, text, undo };
+  const show = (text, undo, stays) => {
+    const own = { key, text, undo, stays };
     if (shown.some((one) => one.key === key)) shown = shown.map((one) => (one.key === key ? own : one));
     else shown = [...shown, own];
-    // What can be undone makes room last.
-    if (shown.length > MOST_TOASTS) drop((shown.find((one) => !one.undo) ?? shown[0]).key);
+    // What stays makes room last, and what can be undone before that.
+    if (shown.length > MOST_TOASTS) drop((shown.find((one) => !one.undo && !one.stays) ?? shown.find((one) => !one.stays) ?? shown[0]).key);
     drawToasts();
   };
-  const tell = (text, undo) => {
-    show(text, undo);
+  const tell = (text, undo, stays) => {
+    show(text, undo, stays);
     say(text);
   };
   const end = (text, undo, stays) => {
-    tell(text, undo);
+    tell(text, undo, stays);
     if (!stays) setTimeout(() => drop(key), UNDO_MS);
   };
   return { show, tell, end, close: () => drop(key) };
@@ -49,6 +49,8 @@ export const toast = (text, undo) => note().end(text, undo);
 
 /** Asks. Resolves with the values of the fields, or with null. `typed` has to be typed as it is; what is `harmless` looks so. */
 export const ask = ({ title, lines = [], fields = [], confirm, typed, harmless }) => new Promise((resolve) => {
+  // Whoever was asked something else gets no answer to that.
+  dismiss();
   const before = document.activeElement;
   const finish = (value) => {
     if (dialog.open) dialog.close();
@@ -158,10 +160,16 @@ export const undrainOrigin = (row, again) => change(...backFrom(row, row.duty), 
 /** Has the proxy try every service of an origin now, and shows what each said. */
 export const probeOrigin = async (row, again) => {
   const told = note();
+  const from = location.hash;
   told.tell(`${row.id} is probed.`);
   try {
     const answer = await send("POST", `origins/${name(row.id)}/probe`);
     told.close();
+    // Somebody is asked something else by now, or has gone to another page.
+    if (dialog.open || location.hash !== from) {
+      toast(`${row.id} is probed: it is ${answer.state} now.`);
+      return;
+    }
     const lines = [`It is ${answer.state} now.`, h("ul", null, answer.services.map((one) => h("li", { key: one.service },
       h("b", { class: { true: "ok", false: "bad", null: "off" }[one.ok] }, `${one.service.toUpperCase()} at ${one.at} ${{ true: "answers", false: "does not answer", null: "is not asked" }[one.ok]}`),
       one.ms === null ? "" : ` in ${span(one.ms / 1000)}`, one.reason ? `: ${one.reason}` : "", one.judged ? "" : " (its state does not go by this)")))];

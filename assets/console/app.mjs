@@ -91,7 +91,7 @@ const drawTop = () => {
       h("button", { type: "button", onclick: help, "aria-label": "Keys and help" }, "?"),
       who?.role && h("span", { class: "role" }, who.role),
       who?.is_logged_in && h("button", { type: "button", onclick: async () => { await logout(); who = await me(); location.hash = "/login"; } }, "Log out")),
-    missing().length > 0 && h("p", { class: "partial" }, `Not the whole: no answer of ${missing().map((one) => `${one.proxy} (${one.why})`).join(", ")}.`),
+    missing().length > 0 && h("p", { class: "partial" }, `Incomplete: no answer from ${missing().map((one) => `${one.proxy} (${one.why})`).join(", ")}.`),
     problem && h("p", { class: "partial", role: "alert" }, problem),
   ]);
 };

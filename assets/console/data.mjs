@@ -59,7 +59,10 @@ export const follow = (onEvent, onTotals) => {
     source.addEventListener("event", ({ data }) => onEvent(JSON.parse(data)));
     source.addEventListener("totals", ({ data }) => onTotals(JSON.parse(data)));
     // A feed that breaks off is asked for again by the browser, one that is refused is not: there may be too many.
-    source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) again = setTimeout(begin, FEED_AGAIN_MS); });
+    source.addEventListener("error", () => {
+      onTotals(null);
+      if (source.readyState === EventSource.CLOSED) again = setTimeout(begin, FEED_AGAIN_MS);
+    });
   };
   begin();
   return () => {

@@ -21,8 +21,9 @@ const set = (node, name, value, before) => {
     if (!(kind in node.handlers)) node.addEventListener(kind, (event) => node.handlers[kind]?.(event));
     node.handlers[kind] = value;
   } else if ((name === "value" || name === "checked") && node.localName !== "option" && node.localName !== "meter") {
-    // What somebody types is theirs until they leave the field.
-    if (node !== document.activeElement && node[name] !== value) node[name] = value ?? "";
+    // What somebody types is theirs until they leave the field; a box has nothing typed in it.
+    const isTyped = node === document.activeElement && name === "value";
+    if (!isTyped && node[name] !== value) node[name] = value ?? "";
   } else if (value === before) {
     return;
   } else if (value === null || value === undefined || value === false) {

@@ -159,9 +159,12 @@ const together = ({ state, set, again }, choice, { rows = [], keyOf, noun, actio
   const make = async (action) => {
     if (isIdle) return;
     set({ isChanging: true });
-    const left = await action(all, again);
-    const kept = left ? new Map([...chosen].filter(([key]) => left.includes(key) && now.has(key))) : chosen;
-    set({ isChanging: false, chosen: kept });
+    try {
+      const left = await action(all, again);
+      if (left) set({ chosen: new Map([...chosen].filter(([key]) => left.includes(key) && now.has(key))) });
+    } finally {
+      set({ isChanging: false });
+    }
   };
   return h("p", { class: "buttons", key: "together" }, h("span", { class: "count" }, `${many(all.length, noun)} chosen${all.length >= choice.most ? ", which is the most" : ""}`),
     // Not `disabled`: that would take the focus from a button whose work is done.
@@ -180,7 +183,8 @@ const fleet = {
     // The feed knows one proxy.
     const now = (overview?.proxies === 1 && totals) || (overview?.now ?? {});
     // Less than an hour after a start.
-    const covered = span((history?.totals.length ?? 0) * (history?.step_seconds ?? 0));
+    const noted = (history?.totals.length ?? 0) * (history?.step_seconds ?? 0);
+    const covered = noted > 0 ? span(noted) : "hour";
     const total = (title, field, text) => trend(title, text, (history?.totals ?? []).map((one) => one[field]), `in the last ${covered}`);
     return [
       h("h1", null, "Fleet"),
@@ -471,7 +475,7 @@ const told = ({ problem, set_up: isSetUp, origins: all, silent }, again) => {
       ["Sound", one.audio && [[one.audio.codec, one.audio.profile].filter(Boolean).join(" "), one.audio.sample_rate && `${one.audio.sample_rate / 1000} kHz`, one.audio.channels && many(one.audio.channels, "channel")].filter(Boolean).join(", ")],
       ["Frames", one.frames !== null && count(one.frames)], ["In", one.bps_in !== null && rate(one.bps_in)], ["Out", one.bps_out !== null && rate(one.bps_out)],
       ["Clients", one.clients !== null && count(one.clients)]].map(([term, value]) => [term, value || "–"]))),
-    silent.map((one) => h("p", { key: one.origin }, `No answer of ${one.origin}: ${one.why}.`)),
+    silent.map((one) => h("p", { key: one.origin }, `No answer from ${one.origin}: ${one.why}.`)),
     listed.length > 0 && table({ name: "said", caption: "Its clients at the origin, those that come from a proxy among them", rows: listed, keyOf: (row) => `${row.origin} ${row.id}`, again, columns: [
       { title: "Client", cell: (row) => h("span", { class: "name" }, row.id) }, { title: "Origin", cell: (row) => originLink(row.origin) },
       { title: "From", cell: (row) => h("span", { class: "name" }, row.address) }, { title: "What", cell: (row) => h("span", { class: "name" }, `${row.publishes ? "publishes" : "plays"} (${row.kind})`) },

@@ -8,7 +8,7 @@ export const entriesOf = (text) => text.split("\n### ").slice(1).map((entry) => 
   return { title, text: lines.join("\n") };
 });
 
-/** Code, and links, of which only those to other entries lead anywhere here. Names of alerts are such links too. */
+/** Code and links. Names of alerts lead to their entries; links written as Markdown lead to other documents, and are their text here. */
 const inline = (text, linkTo) => text.split(/(`[^`]+`|\[[^\]]+\]\([^)]+\)|\bSluicegate[A-Z]\w+)/).map((part) => {
   const [, named] = part.match(/^\[([^\]]+)\]\(/) ?? [];
   if (part.startsWith("`")) return h("code", null, part.slice(1, -1));

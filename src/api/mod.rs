@@ -829,7 +829,7 @@ mod tests {
             json!({"id": "one", "duty": "draining", "drain": drain, "publishers": 1, "players": 2});
         passes::<Duty>(with_coverage(duty));
         passes::<Proxy>(
-            json!({"id": "p1", "peers": [peer], "version": "0.1.0", "draining": true, "drain": null,
+            json!({"id": "p1", "peers": [peer], "version": "0.1.0", "started": null, "draining": true, "drain": null,
             "publishers": 0, "players": 0, "certificates": []}),
         );
         assert_eq!(json!(Done::default()), json!({"code": 0}));
