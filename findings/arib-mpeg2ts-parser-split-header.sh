@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # arib-mpeg2ts-parser (npm) 3.0.15 loses a table whose first byte is the last of a packet, and the tables after it.
 #
-# Input: three sections of a program guide behind one another (ISO/IEC 13818-1, 2.4.4: a section may begin anywhere in a packet, and
+# Input: three sections of a program guide one after another (ISO/IEC 13818-1, 2.4.4: a section may begin anywhere in a packet, and
 # the next follows it directly). The first has 181, 182 or 183 bytes, so that two bytes, one or none of the second fit into
 # the first packet.
 # Behaviour: with one byte the length of the section is not known yet. Of the next packet two bytes are taken to complete it, and

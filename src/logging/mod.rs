@@ -85,7 +85,7 @@ pub fn report_left_out() {
     }
     let count = WRITER.get().map_or(0, Writer::take_lost);
     if count > 0 {
-        let what = "whatever it was: standard output was not read";
+        let what = "of any kind: standard output was not read";
         warn!(count, what, "log lines left out");
     }
 }

@@ -26,7 +26,7 @@ impl OwnSockets {
             Transport::Tcp => &self.tcp,
             Transport::Udp => &self.udp,
         };
-        // The ports are looked at first: hardly any address gets further.
+        // The ports are looked at first, which costs no system call.
         own.iter().any(|bound| is_covered(*bound, address)) && is_of_this_machine(address)
     }
 

@@ -49,7 +49,7 @@ impl Ask<'_> {
     /// A new call, by an offer as the body.
     pub(super) async fn offer(self, asked: CallRequest) -> Result<Response<Body>, Refused> {
         let kind = self.head.headers.text("content-type").unwrap_or(SDP);
-        // A page that posts a text gives it the type of texts, and origins do not look at that.
+        // `fetch` with a string as its body says `text/plain`, and origins do not look at that.
         if !is_sdp(kind) && !self.body.starts_with(sdp::BEGINNING) {
             let words = format!("an offer is of the type {SDP}");
             return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));

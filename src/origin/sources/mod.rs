@@ -115,7 +115,7 @@ impl Lists {
         if let Some(lost) = self.loses(&read).filter(|_| !asked) {
             warn!(
                 file = %file.display(),
-                "the lists are kept: the file holds {lost} any more, as one that was cut short; SIGHUP takes it as it is"
+                "the lists are kept: the file holds {lost} any more, like one that was cut short; SIGHUP takes it as it is"
             );
             return Reread::Kept(format!(
                 "it holds {lost} any more; SIGHUP takes it as it is"
