@@ -74,7 +74,7 @@ fn authority() -> impl Strategy<Value = String> {
 fn answer(host: &str, parts: &(String, String, String), cseq: u32) -> String {
     let (words, path, sdp) = parts;
     let body = format!(
-        "v=0\r\no=- 1 1 IN IP4 192.0.2.77\r\ns={words}\r\na=control:rtsp://{host}/{path}\r\nm=video 0 RTP/AVP 96\r\n\
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns={words}\r\na=control:rtsp://{host}/{path}\r\nm=video 0 RTP/AVP 96\r\n\
          a=fmtp:96 {sdp}\r\na=control:rtsp://{host}/{path}/trackID=0\r\na=control:trackID=1\r\n"
     );
     format!(

@@ -58,7 +58,11 @@ pub fn at_port(host: &str, port: u16) -> String {
 /// A redirect. One that names us by `https` keeps its scheme and host: it may be meant to leave plain HTTP. Any other scheme is
 /// what the origin saw of our own connection to it, which says nothing of the client's.
 fn redirect(uri: &[u8], page: &Page<'_>, may_link: bool) -> Vec<u8> {
-    let origins = Page { host: "", ..*page };
+    let origins = Page {
+        host: "",
+        site: "",
+        ..*page
+    };
     match (origins.whereto(uri), page.whereto(uri)) {
         (Whereto::Elsewhere, Whereto::Origin(target)) if is_https(uri) => {
             let authority = uri.len() - target.len();
