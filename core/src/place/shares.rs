@@ -366,7 +366,7 @@ impl Shares {
     /// The same for the way back, where there is always room.
     ///
     /// # Errors
-    /// Where the claim has gone meanwhile.
+    /// Where the claim has gone meanwhile; `from` itself where it is over, and nobody has a share in the stream.
     pub fn reassign(
         &mut self,
         now: Instant,
@@ -378,7 +378,7 @@ impl Shares {
         // Without a share in it, it runs out as it would have.
         let lifetime = match held.is_some_and(|held| held.holders() > 0) {
             true => IN_USE,
-            false => self.left(now, key.as_str()).unwrap_or_default(),
+            false => self.left(now, key.as_str()).ok_or_else(|| from.clone())?,
         };
         let claim = self.placements.claim(
             now,
@@ -716,6 +716,21 @@ mod tests {
         assert_eq!(shares.claimed(start, key.as_str()), Some(one));
         assert_eq!(shares.left(start, key.as_str()), Some(MINUTE));
         assert_eq!(shares.forget_ended(start + MINUTE, 9), 0);
+    }
+
+    #[test]
+    fn a_claim_that_is_over_does_not_go_back() {
+        let ((mut shares, key), start) = (shares(), start());
+        let (one, two) = (OriginId::from("one"), OriginId::from("two"));
+        let mut share = publisher(&mut shares, start, &key, "one");
+        let moved = shares.move_claim(start, &key, (&one, &two), None, "");
+        assert_eq!(moved, Ok(()));
+        shares.give_back(start, &mut share);
+        let now = start + MINUTE;
+        assert_eq!(shares.forget_ended(now, 9), 0);
+        let back = shares.reassign(now, &key, (&two, &one), "");
+        assert_eq!(back, Err(two), "nobody has a share in it");
+        assert_eq!(shares.forget_ended(now, 9), 0, "nothing stays behind");
     }
 
     #[test]
