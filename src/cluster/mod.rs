@@ -15,15 +15,14 @@ mod origins;
 mod peers;
 mod reports;
 mod splices;
+mod stock;
 mod tally;
 mod turns;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
 pub(crate) use sluicegate_core::cluster::claiming::Claimed;
 use sluicegate_core::cluster::claiming::{Against, Claiming, Known, Step};
 use sluicegate_core::cluster::peers::{DUTY, PROXY, PeerRecord, REPORT};
@@ -46,9 +45,10 @@ use self::duties::Duties;
 pub(crate) use self::held::ToldHeld;
 pub use self::peers::Peer;
 use self::peers::Peers;
+use self::stock::Stock;
 use self::tally::{TELL_EVERY, Told};
 use self::turns::{Turn, Turns};
-use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
+use crate::metrics::{Metrics, StateLabel, StoreLabels};
 use crate::origin::health::Prober;
 use crate::random;
 use crate::registry::Registry;
@@ -83,6 +83,7 @@ pub struct Cluster {
     calls: LookUps,
     duties: Duties,
     peers: Peers,
+    stock: Stock,
     told: Told,
     turns: Turns,
     record: PeerRecord,
@@ -141,6 +142,7 @@ impl Cluster {
             calls: LookUps::default(),
             duties: Duties::default(),
             peers: Peers::default(),
+            stock: Stock::default(),
             told: Told::default(),
             turns: Turns::default(),
             record: PeerRecord {
@@ -296,11 +298,7 @@ impl Cluster {
         let Some(claiming) = self.claiming(origin, durable) else {
             return Claimed::Unsettled;
         };
-        let claimed = self.claim_in_turn(key, claiming).await;
-        if let Claimed::Lost(there) = &claimed {
-            self.conflict(key, origin, there);
-        }
-        claimed
+        self.claim_in_turn(key, claiming).await
     }
 
     /// A claim for a stream's sessions. `None` where its origin is not known any more.
@@ -309,8 +307,8 @@ impl Cluster {
         Some(Claiming::new(origin.clone(), value, durable))
     }
 
-    /// Makes a claim, and tells no session of it. One that has begun comes to its end even if its claimant leaves: what the store
-    /// makes of it is heard.
+    /// Makes a claim. One that has begun comes to its end even if its claimant leaves: what the store makes of it is heard, by
+    /// the sessions that are elsewhere as well.
     async fn claim_in_turn(
         self: &Arc<Self>,
         key: &PlacementKey,
@@ -323,6 +321,7 @@ impl Cluster {
         let (cluster, key) = (Arc::clone(self), key.clone());
         let claim = tokio::spawn(async move {
             let claimed = cluster.carry_out(&key, &mut claiming).await;
+            cluster.tell_of_loss(&key, claiming.origin(), &claimed);
             drop(turn);
             claimed
         });
@@ -368,18 +367,46 @@ impl Cluster {
         }
     }
 
-    /// Claims a stream for the publisher's `origin`, without anybody who waits for the store, unless it has gone elsewhere
-    /// meanwhile.
-    pub(crate) fn claim_later(self: &Arc<Self>, key: &PlacementKey, origin: &OriginId) {
-        let (cluster, key, origin) = (Arc::clone(self), key.clone(), origin.clone());
+    /// Sessions that are elsewhere than where a claim for `origin` was lost to hear of it.
+    fn tell_of_loss(&self, key: &PlacementKey, origin: &OriginId, claimed: &Claimed) {
+        if let Claimed::Lost(there) = claimed {
+            self.conflict(key, origin, there);
+        }
+    }
+
+    /// Claims a stream for `origin` again, where its publisher is or was before a move to `gone` came to nothing, without anybody
+    /// who waits for the store, unless it has gone elsewhere meanwhile. `why` is kept with a claim that changes.
+    pub(crate) fn claim_back(
+        self: &Arc<Self>,
+        key: &PlacementKey,
+        (gone, origin): (&OriginId, &OriginId),
+        why: &'static str,
+    ) {
+        let (cluster, key) = (Arc::clone(self), key.clone());
+        let (gone, origin) = (gone.clone(), origin.clone());
         // Without a runtime the process ends, and its claims run out.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
-            if cluster.registry.claimed(&key).as_ref() == Some(&origin) {
-                cluster.claim(&key, &origin, true).await;
+            let turn = cluster.turns.take(&key).await;
+            // The claim of the move may have been under way still, and won since.
+            let registry = &cluster.registry;
+            let goes_back = registry.claimed(&key).as_ref() == Some(&gone)
+                && registry.return_claim(&key, &gone, &origin, why);
+            if registry.claimed(&key).as_ref() != Some(&origin) {
+                return;
             }
+            let Some(mut claiming) = cluster.claiming(&origin, true) else {
+                return;
+            };
+            let claimed = cluster.carry_out(&key, &mut claiming).await;
+            cluster.tell_of_loss(&key, &origin, &claimed);
+            if goes_back && claimed == Claimed::Won {
+                // Who asked in between was sent there, where nobody publishes.
+                cluster.conflict(&key, &gone, &origin);
+            }
+            drop(turn);
         });
     }
 
@@ -427,65 +454,6 @@ impl Cluster {
                     round += 1;
                 }
             }
-        }
-    }
-
-    /// Reads all origins, and claims again what is held here: changes may have been missed, and claims made without the
-    /// store are not in it.
-    async fn take_stock(self: &Arc<Self>) {
-        self.lock().clear();
-        self.registry.playlists().unread();
-        let reachable = self.is_reachable();
-        self.metrics
-            .store_up
-            .get_or_create(&StoreLabel {
-                store: self.store.name(),
-            })
-            .set(i64::from(reachable));
-        let alone = &self.registry.placer().alone;
-        alone.store(!reachable || !self.store.is_atomic(), Ordering::Relaxed);
-        if !reachable {
-            self.stale_since().get_or_insert_with(Instant::now);
-            return;
-        }
-        self.announce_again().await;
-        self.show_itself().await;
-        self.show_build().await;
-        self.list_origins().await;
-        self.read_the_others().await;
-        let held = self.registry.held();
-        stream::iter(held)
-            .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
-                let (key, origin, published) = held;
-                let Some(claiming) = self.claiming(&origin, published) else {
-                    return;
-                };
-                let insists = claiming.insisting();
-                let mut claimed = self.claim_in_turn(&key, claiming).await;
-                if let Claimed::Lost(winner) = &claimed
-                    && !self.gives_way_to(winner).await
-                {
-                    // They are there whatever comes of it: an answer that stays away is none.
-                    self.registry.placed(&key, &origin);
-                    claimed = self.claim_in_turn(&key, insists).await;
-                }
-                if let Claimed::Lost(winner) = claimed {
-                    self.conflict(&key, &origin, &winner);
-                }
-            })
-            .await;
-        // It may have gone again meanwhile; then somebody says so.
-        if self.is_reachable() {
-            *self.stale_since() = None;
-        }
-    }
-
-    /// Whether sessions that are elsewhere give way to a claim for this origin.
-    async fn gives_way_to(&self, winner: &OriginId) -> bool {
-        match Against::a_claim_on(self.registry.state(winner)) {
-            Against::Asks => self.terms.prober.lives(winner).await,
-            Against::Replaces => false,
-            Against::Yields => true,
         }
     }
 
@@ -554,16 +522,35 @@ impl Cluster {
             let Some((key, origin)) = self.registry.holding(&placement) else {
                 continue;
             };
-            let turn = self.turns.take(&key).await;
-            self.read_placement(&key, TimeLimit::Goes, turn).await;
-            if let Some(winner) = self.registry.claimed(&key) {
-                self.conflict(&key, &origin, &winner);
+            if let Some(turn) = self.turns.try_take(&key) {
+                self.follow_from(&key, &origin, turn).await;
+                continue;
             }
+            // Others wait for us, as above.
+            let cluster = Arc::clone(self);
+            tokio::spawn(async move {
+                let turn = cluster.turns.take(&key).await;
+                cluster.follow_from(&key, &origin, turn).await;
+            });
         }
     }
 
-    /// Two proxies held a stream at different origins. What stands in the store counts; who is elsewhere comes back.
+    /// Reads where a stream is whose sessions were on `origin`. Its placement may have been forgotten meanwhile, or be there by
+    /// the choice of one session, so that the reading alone tells of no change.
+    async fn follow_from(&self, key: &PlacementKey, origin: &OriginId, turn: Turn) {
+        self.read_placement(key, TimeLimit::Goes, turn).await;
+        if let Some(winner) = self.registry.claimed(key) {
+            self.conflict(key, origin, &winner);
+        }
+    }
+
+    /// Two proxies held a stream at different origins. What stands in the store counts; who is elsewhere comes back. While the
+    /// stream is still to be claimed again, nobody leaves for an origin that is of no use: that claim replaces it.
     fn conflict(&self, key: &PlacementKey, here: &OriginId, there: &OriginId) {
+        let against = Against::a_claim_on(self.registry.state(there));
+        if against == Against::Replaces && self.stock.spares(key, here) {
+            return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere; it is claimed back");
+        }
         let ended = self.sessions.end_elsewhere(key, there);
         if ended == 0 {
             return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
@@ -714,7 +701,5 @@ const UNTOLD: Duration = Duration::from_secs(1);
 const DEAF: Duration = Duration::from_secs(1);
 /// How often the origins are read where nobody tells of changes: a few calls, however many streams there are.
 const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
-/// Claims under way at once when the store is back.
-const CLAIMS_AT_ONCE: usize = 64;
 /// Registrations that wait to be told to the others; one that is left out comes again with its heartbeat.
 const ANNOUNCEMENTS: usize = 1_024;

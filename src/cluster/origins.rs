@@ -45,7 +45,7 @@ impl Cluster {
                 .collect()
         };
         stream::iter(fresh)
-            .for_each_concurrent(super::CLAIMS_AT_ONCE, async |origin| {
+            .for_each_concurrent(super::stock::CLAIMS_AT_ONCE, async |origin| {
                 self.put(&origin).await;
             })
             .await;

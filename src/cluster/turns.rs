@@ -13,7 +13,14 @@ use tokio::sync::OwnedMutexGuard;
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     // A std mutex: it is held for a look-up. What it keeps is held across calls of the store: that is its purpose.
-    of: Mutex<HashMap<PlacementKey, Weak<tokio::sync::Mutex<()>>>>,
+    of: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    turns: HashMap<PlacementKey, Weak<tokio::sync::Mutex<()>>>,
+    /// How many were in use when those were forgotten last that nobody looks at.
+    in_use: usize,
 }
 
 /// The turn of one caller, until it is dropped.
@@ -32,17 +39,20 @@ impl Turns {
 
     fn of(&self, key: &PlacementKey) -> Arc<tokio::sync::Mutex<()>> {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turns) = of.get(key).and_then(Weak::upgrade) {
+        if let Some(turns) = of.turns.get(key).and_then(Weak::upgrade) {
             return turns;
         }
-        if of.len() >= LOOKED_THROUGH {
-            of.retain(|_, turns| turns.strong_count() > 0);
+        // Twice as many as are in use, so that each look through all of them pays for as many that came.
+        if of.turns.len() >= LOOKED_THROUGH.max(2 * of.in_use) {
+            of.turns.retain(|_, turns| turns.strong_count() > 0);
+            of.in_use = of.turns.len();
         }
         let turns = Arc::default();
-        of.insert(key.clone(), Arc::downgrade(&turns));
+        of.turns.insert(key.clone(), Arc::downgrade(&turns));
         turns
     }
 }
 
-/// Streams past which those are forgotten that nobody looks at: beyond, there are no more than wait for the store.
+/// Streams past which those are forgotten that nobody looks at: beyond, there are no more than twice those that waited for the
+/// store at once.
 const LOOKED_THROUGH: usize = 1_024;

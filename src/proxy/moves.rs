@@ -240,7 +240,7 @@ impl Drop for MovedClaim {
             return;
         }
         if let Some(cluster) = proxy.cluster() {
-            cluster.claim_later(key, from);
+            cluster.claim_back(key, (to, from), STAYS);
         }
         let sessions = &proxy.shared.sessions;
         sessions.follow(key, from);
@@ -258,8 +258,9 @@ impl Session {
         let claim = self.hold.claim(Some(to), to, why);
         self.row.note_placed(to.clone(), why.to_owned().into());
         if claim.is_ok_and(|claim| !claim.won) {
-            // Another proxy has placed it elsewhere in the last moment.
+            // Another proxy has placed it elsewhere in the last moment, where its players go as well.
             self.row.lose_leg(LegEnd::Moved);
+            return;
         }
         self.proxy
             .shared

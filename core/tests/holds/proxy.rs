@@ -33,6 +33,10 @@ pub(crate) struct Proxy {
     settled: Option<String>,
     /// The origin that claims name, whose record has not come.
     unknown: Option<String>,
+    /// What is held here is to be claimed again.
+    is_due: bool,
+    /// Where the sessions live that did not leave for an origin that is of no use, because of that.
+    spared: Option<OriginId>,
     pub(crate) is_connected: bool,
     /// When it could ask the store again after it could not.
     pub(crate) away_until: u64,
@@ -104,7 +108,12 @@ struct Task {
 #[derive(Debug)]
 enum What {
     /// The claim of a session or of nobody in particular goes back.
-    ClaimsLater { origin: OriginId },
+    ClaimsLater {
+        gone: OriginId,
+        origin: OriginId,
+        /// The claim for the other origin came to its end in between, and won.
+        again: bool,
+    },
     /// The store was out of reach: what is held here is claimed again.
     ClaimsAgain {
         origin: OriginId,
@@ -185,6 +194,8 @@ impl Proxy {
             fleet: Fleet::new(Duration::from_secs(ttl), 10, HealthRules::default()),
             settled: None,
             unknown: None,
+            is_due: false,
+            spared: None,
             is_connected: true,
             away_until: 0,
             sessions: Vec::new(),
@@ -558,6 +569,7 @@ impl World {
         let is_change = matches!(one.tasks[task].what, What::Follows);
         match claiming {
             Some(claiming) => {
+                let claiming = self.turn_came(proxy, task, claiming);
                 let step = claiming.begin(self.sees(proxy, Action::Play).claimed());
                 self.claim_on(proxy, task, claiming, step);
             }
@@ -570,6 +582,31 @@ impl World {
                 self.call(proxy, task, Call::Get);
             }
         }
+    }
+
+    /// What was claimed meanwhile may concern who goes back, or claims again.
+    fn turn_came(&mut self, proxy: usize, task: usize, claiming: Claiming) -> Claiming {
+        let (time, key) = (self.time(), self.key.clone());
+        let one = &mut self.proxies[proxy];
+        match &mut one.tasks[task].what {
+            What::ClaimsLater {
+                gone,
+                origin,
+                again,
+            } if one.shares.claimed(time, key.as_str()).as_ref() == Some(gone) => {
+                *again = one.shares.reassign(time, &key, (gone, origin), "").is_ok();
+            }
+            What::ClaimsAgain { origin, .. } => {
+                one.is_due = false;
+                if let Some(lived) = one.spared.take() {
+                    *origin = lived.clone();
+                    let value = lived.as_str().to_owned();
+                    return Claiming::new(lived, value, claiming.is_durable());
+                }
+            }
+            _ => {}
+        }
+        claiming
     }
 
     fn recalled(&mut self, proxy: usize, task: usize) {
@@ -678,10 +715,7 @@ impl World {
             return self.claimed(proxy, task, Claimed::Unsettled);
         }
         let value = origin.as_str().to_owned();
-        let mut claiming = Claiming::new(origin, value, durable);
-        if let What::ClaimsAgain { insists: true, .. } = self.proxies[proxy].tasks[task].what {
-            claiming = claiming.insisting();
-        }
+        let claiming = Claiming::new(origin, value, durable);
         if claiming.is_made(self.proxies[proxy].known().as_ref()) {
             return self.claimed(proxy, task, Claimed::Won);
         }
@@ -756,8 +790,16 @@ impl World {
         let time = self.time();
         self.tell_of(|| format!("p{proxy} t{task} claimed: {claimed:?}"));
         self.at(proxy, task, At::Over);
-        self.next_turn(proxy, task);
+        if !matches!(
+            self.proxies[proxy].tasks[task].what,
+            What::ClaimsAgain { .. }
+        ) {
+            self.next_turn(proxy, task);
+        }
         if self.proxies[proxy].tasks[task].is_left {
+            if let Claimed::Lost(there) = claimed {
+                self.conflict(proxy, &there);
+            }
             return;
         }
         let one = &mut self.proxies[proxy];
@@ -767,10 +809,14 @@ impl World {
                 durable,
                 insists,
             } => {
-                let (origin, durable, again) = (origin.clone(), *durable, !*insists);
-                *insists = true;
+                one.is_due = false;
+                let (origin, durable) = (origin.clone(), *durable);
+                let again = !std::mem::replace(insists, true);
                 let Claimed::Lost(there) = claimed else {
-                    return self.at(proxy, task, At::Over);
+                    if !again && claimed == Claimed::Won {
+                        self.conflict(proxy, &origin);
+                    }
+                    return self.next_turn(proxy, task);
                 };
                 let state = one.fleet.state(time, &there);
                 let gives_way = match Against::a_claim_on(state) {
@@ -783,16 +829,25 @@ impl World {
                 };
                 if again && !gives_way {
                     let key = self.key.clone();
-                    self.proxies[proxy].shares.placed(time, &key, &origin);
-                    return self.claim(proxy, task, origin, durable);
+                    let shares = &mut self.proxies[proxy].shares;
+                    if shares.claimed(time, key.as_str()).as_ref() != Some(&there) {
+                        return self.next_turn(proxy, task);
+                    }
+                    shares.placed(time, &key, &origin);
+                    // It has its turn still.
+                    let value = origin.as_str().to_owned();
+                    let claiming = Claiming::new(origin, value, durable).insisting();
+                    return self.claim_on(proxy, task, claiming, ClaimStep::Look);
                 }
-                self.at(proxy, task, At::Over);
                 self.conflict(proxy, &there);
+                self.next_turn(proxy, task);
             }
-            What::ClaimsLater { .. } => {
-                self.at(proxy, task, At::Over);
-                if let Claimed::Lost(there) = claimed {
-                    self.conflict(proxy, &there);
+            What::ClaimsLater { origin, again, .. } => {
+                let (origin, again) = (origin.clone(), *again);
+                match claimed {
+                    Claimed::Lost(there) => self.conflict(proxy, &there),
+                    Claimed::Won if again => self.conflict(proxy, &origin),
+                    Claimed::Won | Claimed::Unsettled => {}
                 }
             }
             What::Moves { .. } => self.move_claimed(proxy, task, claimed),
@@ -925,6 +980,17 @@ impl World {
 
     fn conflict(&mut self, proxy: usize, there: &OriginId) {
         if self.plant == Plant::ClaimsUnseen {
+            return;
+        }
+        let time = self.time();
+        let one = &mut self.proxies[proxy];
+        let against = Against::a_claim_on(one.fleet.state(time, there));
+        if one.is_due && against == Against::Replaces {
+            let mut living = one.sessions.iter();
+            let lives = living.find(|one| one.state == Phase::Relaying);
+            if let (None, Some(at)) = (&one.spared, lives.and_then(|one| one.origin)) {
+                one.spared = Some(self.origins[at].id.clone());
+            }
             return;
         }
         self.tell_of(|| format!("p{proxy}: it is on {there}"));
@@ -1212,7 +1278,9 @@ impl World {
         let later = self.spawn(
             proxy,
             What::ClaimsLater {
+                gone,
                 origin: back.clone(),
+                again: false,
             },
         );
         self.sleep(proxy, later, 0);
@@ -1238,8 +1306,14 @@ impl World {
     pub(crate) fn take_stock(&mut self, proxy: usize) {
         let one = &mut self.proxies[proxy];
         one.settled = None;
+        one.is_due = true;
+        one.spared = None;
+        let held = one.shares.held();
+        if held.is_empty() {
+            one.is_due = false;
+        }
         // Origins that report here are written first.
-        for (_, origin, durable) in one.shares.held() {
+        for (_, origin, durable) in held {
             let what = What::ClaimsAgain {
                 origin: origin.clone(),
                 durable,
@@ -1340,13 +1414,12 @@ impl World {
             }
             At::Queues(_) => unreachable!("nothing comes to who waits for its turn"),
             At::Over => {
-                let claims = match &self.proxies[proxy].tasks[task].what {
-                    What::ClaimsLater { origin } => Some(origin.clone()),
-                    _ => None,
-                };
-                if let Some(origin) = claims
-                    && self.sees(proxy, Action::Play).claimed().as_ref() == Some(&origin)
+                let stands = self.sees(proxy, Action::Play).claimed();
+                if let What::ClaimsLater { gone, origin, .. } =
+                    &self.proxies[proxy].tasks[task].what
+                    && stands.is_some_and(|stands| stands == *origin || stands == *gone)
                 {
+                    let origin = origin.clone();
                     self.claim(proxy, task, origin, true);
                 }
             }
