@@ -335,6 +335,10 @@ impl FlowSession {
         if heard.is_some_and(|now| now.left != before.left && now.resumed == before.resumed) {
             return Err(format!("{to} agreed to take it, and closed the connection"));
         }
+        let is_there = heard.is_some_and(|now| now.resumed != before.resumed);
+        if !is_there && !claim.stands() {
+            return Err("another proxy placed it elsewhere while it went there".to_owned());
+        }
         // One that acknowledges nothing is lost again.
         session.made_move(claim, LegEnd::Moved, &why);
         Ok(heard.map_or(HEARD_WITHIN, |now| now.gap))
