@@ -367,7 +367,7 @@ impl Page<'_> {
 pub(super) const IN_FULL: &[u8] = b"://";
 
 /// What ends a URI in a text (RFC 3986 appendix C), and a string in what is written in JSON.
-const ENDS_URI: &[u8] = b" \t\r\n\"<>\\`{}|^";
+pub(super) const ENDS_URI: &[u8] = b" \t\r\n\"<>\\`{}|^";
 
 /// Where `part` begins in a text.
 fn position_of(part: &[u8], text: &[u8]) -> Option<usize> {

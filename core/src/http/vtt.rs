@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::page::{Page, RewriteError, split_byte_order_mark};
+use super::page::{ENDS_URI, Page, RewriteError, split_byte_order_mark};
 
 /// `cues` with every URI that names an origin in full, and every address of a picture, changed to name us in full, with the page's
 /// link: players resolve pictures each in their own way.
@@ -35,7 +35,7 @@ pub fn rewrite<'a>(cues: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, Rew
 
 /// Whether a line is the address of a picture, and nothing else.
 fn is_picture(line: &[u8]) -> bool {
-    if line.iter().any(u8::is_ascii_whitespace) {
+    if line.iter().any(|byte| ENDS_URI.contains(byte)) {
         return false;
     }
     let end = line.iter().position(|byte| b"?#".contains(byte));
@@ -86,6 +86,16 @@ mod tests {
                 "a place in what is said",
                 "- see <c>http://10.0.0.1:8080/x</c>, or https://cdn.net/x",
                 "- see <c>https://play.example.com/x?spbhid=LINK</c>, or https://cdn.net/x",
+            ),
+            (
+                "a picture in what is said",
+                "\"http://10.0.0.1:8080/a.jpg\"",
+                "\"https://play.example.com/a.jpg?spbhid=LINK\"",
+            ),
+            (
+                "before a quote",
+                "http://10.0.0.1:8080/a.jpg\"",
+                "https://play.example.com/a.jpg?spbhid=LINK\"",
             ),
             ("what is said", "He sent it. a.jpg?", "He sent it. a.jpg?"),
             ("nothing", "", ""),

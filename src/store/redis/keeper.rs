@@ -198,7 +198,7 @@ fn pause(failures: u32) -> Duration {
 
 /// A key that says nothing.
 const WRITTEN: &str = "sluicegate:written";
-const WRITTEN_LIVES_MS: u64 = 1000;
+const WRITTEN_LIVES_MS: u64 = 1;
 const CONNECT: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
