@@ -443,7 +443,10 @@ proptest! {
     fn parsing_undoes_display(one in hostile_text(), two in hostile_text()) {
         for url in accepted(&one, &two) {
             prop_assert_eq!(url.to_string().parse(), Ok(url.clone()));
-            prop_assert_eq!(StreamUrl::of_path(url.vhost(), url.path()), Ok(url.clone()));
+            // A path of segments alone has no parameters that are a part of the name.
+            if !url.stream().starts_with('?') {
+                prop_assert_eq!(StreamUrl::of_path(url.vhost(), url.path()), Ok(url.clone()));
+            }
             // A path of one segment has no app, and this form gives it the default one.
             if url.path().contains('/') {
                 prop_assert_eq!(StreamUrl::new(url.vhost(), url.app(), url.stream()), Ok(url));
