@@ -162,9 +162,13 @@ fn nothing_that_a_run_writes_or_answers_shows_what_was_shown() {
     let ban = "/api/v1/bans?target=viewer:seven&for=1h";
     let banned = http::request(proxy.system, "POST", ban, &[&shown], "");
     assert_eq!(banned.status, 200, "{}", banned.text());
-    let lines = proxy.output();
-    let audit = lines.lines().find(|line| line.contains("audit: a change"));
-    let audit = audit.expect("a line of the change");
+    let audit = wait_for("a line of the change", Duration::from_secs(20), || {
+        let lines = proxy.output();
+        let mut changes = lines
+            .lines()
+            .filter(|line| line.contains("audit: a change"));
+        changes.next().map(str::to_owned)
+    });
     for part in [
         "\"who\":\"ops\"",
         "\"role\":\"admin\"",

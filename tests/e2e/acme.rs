@@ -154,7 +154,9 @@ fn certificates_are_renewed_before_they_end() {
     let root = pebble.root();
     let first = wait_shown("one.test", port, &root, "");
     wait_shown("one.test", port, &root, &first);
-    assert!(proxy.log("certificate issued").len() > 1);
+    wait_for("a line of each", Duration::from_secs(20), || {
+        (proxy.log("certificate issued").len() > 1).then_some(())
+    });
 }
 
 #[test]
@@ -241,10 +243,9 @@ fn proxies_of_a_mesh_that_order_at_once_get_one_certificate() {
     for challenge in ["tls-alpn-01", "http-01"] {
         // They begin before they know of each other, each with an account and an order of its own.
         let proxies = std::thread::scope(|scope| {
-            let started = [(a, 0), (b, 1)].map(|(http, own)| {
-                let settings = settings(http, own, challenge);
-                scope.spawn(move || Proxy::start(&settings))
-            });
+            // Written before the first one reads what they name.
+            let both = [(a, 0), (b, 1)].map(|(http, own)| settings(http, own, challenge));
+            let started = both.map(|settings| scope.spawn(move || Proxy::start(&settings)));
             started.map(|started| started.join().expect("it starts"))
         });
         let root = pebble.root();
