@@ -16,6 +16,7 @@ use super::drain::{drain_document, not_a_duration, time_limit};
 use super::fleet::{NO_ORIGIN, data};
 use super::{System, problem};
 use crate::api::{self, Coverage, Done, Scope};
+use crate::registry::Registry;
 
 /// The query of a change that has no deadline.
 #[derive(Debug, Deserialize)]
@@ -64,16 +65,10 @@ pub(super) async fn drain(
         force: asked.force,
         scope: asked.scope,
     };
-    let id = OriginId::from(id);
-    {
-        let _turn = system.duties.lock().await;
-        if let Some(refused) = system.keeps(&id, &change) {
-            return refused;
-        }
-        let registry = system.proxy.registry();
-        registry.drain(&id, time_limit, Cause::Operator);
-    }
-    told(&system, &id, change.scope, time_limit).await
+    let drain = |registry: &Registry, id: &OriginId| {
+        registry.drain(id, time_limit, Cause::Operator);
+    };
+    changed(&system, id, &change, time_limit, (System::keeps, drain)).await
 }
 
 /// `POST /api/v1/origins/{id}/disable`.
@@ -82,15 +77,10 @@ pub(super) async fn disable(
     Path(id): Path<String>,
     Query(change): Query<Change>,
 ) -> Response {
-    let id = OriginId::from(id);
-    {
-        let _turn = system.duties.lock().await;
-        if let Some(refused) = system.keeps(&id, &change) {
-            return refused;
-        }
-        system.proxy.registry().disable(&id);
-    }
-    told(&system, &id, change.scope, None).await
+    let disable = |registry: &Registry, id: &OriginId| {
+        registry.disable(id);
+    };
+    changed(&system, id, &change, None, (System::keeps, disable)).await
 }
 
 /// `POST /api/v1/origins/{id}/undrain`.
@@ -99,15 +89,33 @@ pub(super) async fn undrain(
     Path(id): Path<String>,
     Query(change): Query<Change>,
 ) -> Response {
+    let undrain = |registry: &Registry, id: &OriginId| {
+        registry.undrain(id);
+    };
+    changed(&system, id, &change, None, (System::unexpected, undrain)).await
+}
+
+/// What has the answer to a change that is refused.
+type Refuses = fn(&System, &OriginId, &Change) -> Option<Response>;
+
+/// Makes a change of an origin's duty unless `refuses` has an answer to it. One change is made after the other, so that two cannot
+/// each take one of the last two origins.
+async fn changed(
+    system: &System,
+    id: String,
+    change: &Change,
+    time_limit: Option<Duration>,
+    (refuses, make): (Refuses, impl FnOnce(&Registry, &OriginId)),
+) -> Response {
     let id = OriginId::from(id);
     {
         let _turn = system.duties.lock().await;
-        if let Some(refused) = system.unexpected(&id, &change) {
+        if let Some(refused) = refuses(system, &id, change) {
             return refused;
         }
-        system.proxy.registry().undrain(&id);
+        make(system.proxy.registry(), &id);
     }
-    told(&system, &id, change.scope, None).await
+    told(system, &id, change.scope, time_limit).await
 }
 
 /// `DELETE /api/v1/origins/{id}`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluicegate_core::counted::counted;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::place::hold::ClosedBy;
+use sluicegate_core::place::hold::{ASK_AGAIN, ClosedBy, FIRST_PAUSE};
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::HoldTimes;
 use sluicegate_core::stream::StreamUrl;
@@ -180,8 +180,8 @@ impl<'a> Holding<'a> {
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.rounds);
         self.rounds = self.rounds.saturating_add(1).min(8);
         pause.min(match self.closes_again {
-            true => LONGEST_PAUSE * RARER,
-            false => LONGEST_PAUSE,
+            true => ASK_AGAIN * RARER,
+            false => ASK_AGAIN,
         })
     }
 
@@ -231,9 +231,5 @@ impl<'a> Holding<'a> {
     }
 }
 
-/// The first pause between two rounds of attempts; each one after it is twice as long.
-pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// How many times longer the longest pause is where an origin closes what it got back.
 pub(crate) const RARER: u32 = 10;
-/// The longest: an origin that comes up is found within this.
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(200);

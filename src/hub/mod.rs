@@ -48,7 +48,7 @@ use tracing::warn;
 pub use self::body::Shown;
 use self::feed::Feed;
 #[cfg(test)]
-pub(crate) use self::held::{FIRST_PAUSE, LONGEST_PAUSE, RARER};
+pub(crate) use self::held::RARER;
 #[cfg(test)]
 pub(crate) use self::pull::QUIET;
 use self::said::No;

@@ -31,8 +31,7 @@ fn rows() -> Vec<[&'static str; 3]> {
 fn fixed(what: &str) -> Duration {
     match what {
         "between two rounds for a publisher" => ASK_AGAIN,
-        "between two rounds for a pull" => hub::FIRST_PAUSE,
-        "between two rounds for an SRT player" => FIRST_PAUSE,
+        "between two rounds for a pull" | "between two rounds for an SRT player" => FIRST_PAUSE,
         "SRT players of a stream that moves have an answer at the other origin, before its publisher goes there" => {
             proxy::moves::FOLLOWED_WITHIN
         }
@@ -98,10 +97,10 @@ fn what_else_the_table_says_is_so() {
         "{publisher}"
     );
     let pull = said(CLOSES_AGAIN);
-    let longest = (hub::LONGEST_PAUSE * hub::RARER).as_secs();
+    let longest = (ASK_AGAIN * hub::RARER).as_secs();
     let longest = format!("every {longest} s at most");
     assert!(pull.ends_with(&longest), "{pull}");
     let pull = said("between two rounds for a pull");
-    let longest = format!("at most {} ms", hub::LONGEST_PAUSE.as_millis());
+    let longest = format!("at most {} ms", ASK_AGAIN.as_millis());
     assert!(pull.ends_with(&longest), "{pull}");
 }

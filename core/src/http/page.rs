@@ -375,7 +375,7 @@ fn position_of(part: &[u8], text: &[u8]) -> Option<usize> {
 }
 
 /// Splits off the byte order mark that some editors put before a text.
-pub(super) fn split_byte_order_mark(text: &[u8]) -> (&[u8], &[u8]) {
+pub fn split_byte_order_mark(text: &[u8]) -> (&[u8], &[u8]) {
     match text.split_first_chunk::<3>() {
         Some((mark @ b"\xef\xbb\xbf", text)) => (mark, text),
         _ => (b"", text),

@@ -129,7 +129,7 @@ impl Rounds {
 pub const LASTS: Duration = Duration::from_secs(2);
 /// An origin that has kept a client for this long has taken it.
 pub const KEPT: Duration = Duration::from_secs(5);
-/// The first pause between two rounds of a player that is held; each one after it is twice as long.
+/// The first pause between two rounds of a player or a pull that is held; each one after it is twice as long.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Between two rounds of a session that is held: an origin that comes up is found within this.
 pub const ASK_AGAIN: Duration = Duration::from_millis(200);

@@ -361,7 +361,7 @@ impl World {
         }
     }
 
-    /// Everything in the store is gone, and whoever can be told is told.
+    /// The store loses everything and tells every proxy that it can reach.
     pub(crate) fn empty_store(&mut self) {
         self.store.keys = Keys::default();
         for proxy in 0..self.proxies.len() {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sluicegate_core::fleet::listed::parse_list;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId};
+use sluicegate_core::http::page::split_byte_order_mark;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -317,13 +318,12 @@ fn read_document(body: &[u8]) -> Result<Value, String> {
     if body.starts_with(&GZIP) {
         return Err("its answer is compressed, which it was not asked for".to_owned());
     }
-    let text = body.strip_prefix(&BYTE_ORDER_MARK).unwrap_or(body);
+    let (_, text) = split_byte_order_mark(body);
     serde_json::from_slice(text).map_err(|error| format!("not JSON: {error}"))
 }
 
 /// How a gzip stream begins (RFC 1952 §2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
-const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// What the origins that the settings file lists are known by.
 const SETTINGS: &str = "settings";
 /// How often the file is looked at. A change of a list is no emergency, and a look is one system call.
