@@ -74,7 +74,7 @@ enum Action {
     /// Serve as the synthetic origin and print "RTMP-PORT HTTP-PORT RTSP-PORT"; used by the other modes, and good for profiling
     Origin {
         /// Payload of a video message in bytes; 30 are sent per second
-        #[arg(long, default_value_t = 8_333)]
+        #[arg(long, default_value_t = FRAME)]
         frame: usize,
         /// A keyframe every two seconds, and 45 sounds a second
         #[arg(long)]
@@ -86,7 +86,8 @@ enum Action {
         #[arg(long)]
         silent: bool,
     },
-    /// Open players at an address and print what they receive each second, until interrupted; useful for profiling
+    /// Open players, or publishers, at an address and print what they receive, or send, each second, until interrupted; useful for
+    /// profiling
     Players {
         protocol: Protocol,
         relay: SocketAddr,
@@ -245,7 +246,8 @@ async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
 }
 
 async fn watch(protocol: Protocol, relay: SocketAddr, count: usize, streams: usize) -> Result<()> {
-    let crowd = Crowd::open(protocol, relay, count, Duration::from_secs(1), streams).await;
+    let second = Duration::from_secs(1);
+    let crowd = Crowd::open(protocol, relay, count, second, streams, FRAME).await;
     let (p50, p99) = measure::quantiles(&crowd.set_ups);
     println!(
         "{} playing, set-up p50 {p50:.2} ms, p99 {p99:.2} ms, failed: {:?}",
@@ -262,6 +264,9 @@ async fn watch(protocol: Protocol, relay: SocketAddr, count: usize, streams: usi
         );
     }
 }
+
+/// A picture of 2 Mbit/s.
+const FRAME: usize = 8_333;
 
 #[cfg(test)]
 mod tests {

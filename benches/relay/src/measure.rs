@@ -116,8 +116,9 @@ impl Case {
             Self::Fanout(_, _, streams) => (true, streams),
             _ => (false, STREAMS),
         };
+        let frame = shape.frame();
         let what = What {
-            frame: shape.frame(),
+            frame,
             live,
             pauses: kind == Kind::HubChecked,
             silent: false,
@@ -126,7 +127,7 @@ impl Case {
         let relay = Relay::start(kind, origin.ports, programs)?;
         let address = relay.ports.of(protocol);
         // The first sessions use code and scratch buffers that all later ones share.
-        let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO, streams).await;
+        let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO, streams, frame).await;
         sleep(SETTLE).await;
         if let Some(failure) = warm_up.failures.first() {
             bail!("{}: {self}: {failure}", kind.name());
@@ -137,7 +138,8 @@ impl Case {
         let before = Usage::now(&origin, &relay)?;
         match self {
             Self::Burst(_) => {
-                let crowd = Crowd::open(protocol, address, BURST, Duration::ZERO, streams).await;
+                let crowd =
+                    Crowd::open(protocol, address, BURST, Duration::ZERO, streams, frame).await;
                 Ok(Sample::new(
                     &before.until(&Usage::now(&origin, &relay)?),
                     &crowd.set_ups,
@@ -146,7 +148,8 @@ impl Case {
             }
             Self::Fanout(..) | Self::Load(..) => {
                 let idle = relay.resident_besides_feeds()?;
-                let crowd = Crowd::open(protocol, address, shape.players, ramp, streams).await;
+                let crowd =
+                    Crowd::open(protocol, address, shape.players, ramp, streams, frame).await;
                 sleep(SETTLE).await;
                 let (before, start, received) =
                     (Usage::now(&origin, &relay)?, Instant::now(), crowd.bytes());

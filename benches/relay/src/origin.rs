@@ -1,5 +1,6 @@
 //! The synthetic origin: answers RTMP play as SRS does, HTTP GETs with endless FLV and RTSP play, then paces the same pre-encoded
-//! frame to every viewer from one thread, so that it costs far less than the relay under test.
+//! frame to every viewer from one thread, so that it costs far less than the relay under test. What is published is read and
+//! forgotten.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -11,6 +12,7 @@ use anyhow::{Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::players::discard;
 use crate::wire::{self, Amf, Event, Frame, Inbox, Kind, Protocol};
 
 /// What an origin serves.
@@ -49,7 +51,7 @@ pub(crate) async fn serve(what: What) -> Result<()> {
         let viewers = viewers.clone();
         tokio::spawn(async move {
             // A player that left during set-up does not matter here; the player counts it.
-            if let Ok(socket) = admit(socket, protocol, what.frame).await {
+            if let Ok(Some(socket)) = admit(socket, protocol, what.frame).await {
                 let _ = viewers.send(Viewer {
                     socket,
                     protocol,
@@ -62,22 +64,28 @@ pub(crate) async fn serve(what: What) -> Result<()> {
     }
 }
 
-/// Answers until the first frame is sent: a player's set-up must not wait for the pacing.
+/// Answers until the first frame is sent: a player's set-up must not wait for the pacing. `None` after a publisher has left.
 async fn admit(
     mut socket: TcpStream,
     protocol: Protocol,
     frame: usize,
-) -> Result<std::net::TcpStream> {
+) -> Result<Option<std::net::TcpStream>> {
     socket.set_nodelay(true)?;
     let mut answer = match protocol {
         Protocol::Flv => admit_http(&mut socket).await?,
-        Protocol::Rtmp => admit_rtmp(&mut socket).await?,
+        Protocol::Rtmp | Protocol::Publish => match admit_rtmp(&mut socket).await? {
+            Asked::Plays(answer) => answer,
+            Asked::Publishes => {
+                discard(socket, |_| ()).await;
+                return Ok(None);
+            }
+        },
         Protocol::Rtsp => admit_rtsp(&mut socket).await?,
     };
     // Viewers that come in the middle start with a keyframe, as they do at an origin that keeps the group.
     answer.extend_from_slice(&Frame::of(Kind::Key, protocol, frame).bytes);
     socket.write_all(&answer).await?;
-    Ok(socket.into_std()?)
+    Ok(Some(socket.into_std()?))
 }
 
 async fn admit_http(socket: &mut TcpStream) -> Result<Vec<u8>> {
@@ -127,8 +135,16 @@ async fn admit_rtsp(socket: &mut TcpStream) -> Result<Vec<u8>> {
     }
 }
 
-/// Handshake and commands up to `play`; returns the answer to `play`, not yet written.
-async fn admit_rtmp(socket: &mut TcpStream) -> Result<Vec<u8>> {
+/// What an RTMP client asked for.
+enum Asked {
+    /// The answer to `play` is not yet written.
+    Plays(Vec<u8>),
+    /// It has been answered.
+    Publishes,
+}
+
+/// Handshake and commands up to `play` or `publish`.
+async fn admit_rtmp(socket: &mut TcpStream) -> Result<Asked> {
     let mut hello = [0; wire::HANDSHAKE];
     socket.read_exact(&mut hello).await?;
     let mut answer = vec![0x11; wire::HANDSHAKE];
@@ -180,12 +196,17 @@ async fn admit_rtmp(socket: &mut TcpStream) -> Result<Vec<u8>> {
                 }
                 "play" => {
                     let begin = control(wire::USER_CONTROL, &[0, 0, 0, 0, 0, 1]);
-                    return Ok([
+                    let answer = [
                         begin,
                         status("NetStream.Play.Reset"),
                         status("NetStream.Play.Start"),
-                    ]
-                    .concat());
+                    ];
+                    return Ok(Asked::Plays(answer.concat()));
+                }
+                "publish" => {
+                    let answer = status("NetStream.Publish.Start");
+                    socket.write_all(&answer).await?;
+                    return Ok(Asked::Publishes);
                 }
                 _ => {}
             }
@@ -320,7 +341,7 @@ fn pace(arrivals: &mpsc::Receiver<Viewer>, what: What) {
                 }
                 viewer.write(match viewer.protocol {
                     Protocol::Flv => &flv,
-                    Protocol::Rtmp => &rtmp,
+                    Protocol::Rtmp | Protocol::Publish => &rtmp,
                     Protocol::Rtsp => &rtsp,
                 })
             });
@@ -346,11 +367,11 @@ fn status(code: &str) -> Vec<u8> {
 /// Frames per second of every stream.
 pub(crate) const FRAME_RATE: usize = 30;
 /// Pictures from one keyframe to the next: two seconds.
-const GROUP: usize = 2 * FRAME_RATE;
+pub(crate) const GROUP: usize = 2 * FRAME_RATE;
 /// Sounds per second of a live stream, and the bytes of each: AAC at 44.1 kHz and 110 kbit/s.
 pub(crate) const SOUND_RATE: usize = 45;
 pub(crate) const SOUND: usize = 300;
-const FRAME_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / FRAME_RATE as u64);
+pub(crate) const FRAME_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / FRAME_RATE as u64);
 /// About one tick a millisecond.
 const PHASES: usize = 32;
 /// A viewer that is more than a second behind loses frames, as with a real origin's queue limit.

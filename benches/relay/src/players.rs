@@ -1,4 +1,4 @@
-//! Many players in one thread: each goes through its set-up as a real one does, then reads and counts.
+//! Many players or publishers in one thread: each goes through its set-up as a real one does, then reads, or writes, and counts.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -11,9 +11,10 @@ use anyhow::{Result, bail};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
-use crate::wire::{self, Amf, Command, Event, Inbox, Protocol};
+use crate::origin::{FRAME_INTERVAL, GROUP};
+use crate::wire::{self, Amf, Command, Event, Frame, Inbox, Kind, Protocol};
 
 /// Players that were opened; dropping it closes them all.
 pub(crate) struct Crowd {
@@ -33,16 +34,29 @@ struct Counts {
     latencies: Mutex<Vec<f64>>,
 }
 
+impl Counts {
+    /// Takes what a player read. `watched`: the times at which pictures were sent are looked for.
+    fn take(&self, bytes: &[u8], watched: bool) {
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if watched {
+            let mut latencies = self.latencies.lock().expect("nobody panics with it");
+            latencies.extend(wire::latencies(bytes));
+        }
+    }
+}
+
 impl Crowd {
     /// Opens `count` players of `protocol`, evenly over `spread` and `streams`, and returns when each one plays or has
-    /// failed.
+    /// failed. Publishers have a stream each, with pictures of `frame` bytes.
     pub(crate) async fn open(
         protocol: Protocol,
         relay: SocketAddr,
         count: usize,
         spread: Duration,
         streams: usize,
+        frame: usize,
     ) -> Self {
+        let publishes = protocol == Protocol::Publish;
         let counts = Arc::new(Counts::default());
         let (results, mut set_ups) = tokio::sync::mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
@@ -52,10 +66,16 @@ impl Crowd {
             let begin = start + spread * player as u32 / count as u32;
             tasks.spawn(async move {
                 sleep_until(begin).await;
-                match set_up(protocol, relay, player % streams).await {
+                let stream = if publishes { player } else { player % streams };
+                match set_up(protocol, relay, stream).await {
                     Ok((socket, milliseconds)) => {
                         let _ = results.send(Ok(milliseconds));
-                        discard(socket, &counts, player % WATCHED_EVERY == 0).await;
+                        if publishes {
+                            publish(socket, &counts, frame).await;
+                        } else {
+                            let watched = player % WATCHED_EVERY == 0;
+                            discard(socket, |bytes| counts.take(bytes, watched)).await;
+                        }
                         counts.lost.fetch_add(1, Ordering::Relaxed);
                     }
                     Err(error) => {
@@ -81,7 +101,7 @@ impl Crowd {
         crowd
     }
 
-    /// Bytes received by all players since they started to play.
+    /// Bytes received by all players since they started to play, or sent by all publishers.
     pub(crate) fn bytes(&self) -> u64 {
         self.counts.bytes.load(Ordering::Relaxed)
     }
@@ -97,7 +117,7 @@ impl Crowd {
     }
 }
 
-/// One player up to its first media byte, and how many milliseconds that took.
+/// One player up to its first media byte, or a publisher until it may send, and how many milliseconds that took.
 pub(crate) async fn set_up(
     protocol: Protocol,
     relay: SocketAddr,
@@ -110,6 +130,7 @@ pub(crate) async fn set_up(
         match protocol {
             Protocol::Flv => play_flv(&mut socket, relay, stream).await?,
             Protocol::Rtmp => play_rtmp(&mut socket, relay, stream).await?,
+            Protocol::Publish => publish_rtmp(&mut socket, relay, stream).await?,
             Protocol::Rtsp => play_rtsp(&mut socket, relay, stream).await?,
         }
         anyhow::Ok(socket)
@@ -143,6 +164,49 @@ async fn play_flv(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> R
 }
 
 async fn play_rtmp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> Result<()> {
+    let mut inbox = connect_rtmp(socket, relay).await?;
+    let name = format!("bench{stream}");
+    let play = wire::amf(&[
+        Amf::Text("play"),
+        Amf::Number(3.0),
+        Amf::Null,
+        Amf::Text(&name),
+        Amf::Number(-2000.0),
+    ]);
+    socket
+        .write_all(&wire::message(8, wire::COMMAND, 1, &play, 128))
+        .await?;
+    while !matches!(event(socket, &mut inbox).await?, Event::Media) {}
+    Ok(())
+}
+
+async fn publish_rtmp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> Result<()> {
+    let mut inbox = connect_rtmp(socket, relay).await?;
+    let name = format!("bench{stream}");
+    let publish = wire::amf(&[
+        Amf::Text("publish"),
+        Amf::Number(3.0),
+        Amf::Null,
+        Amf::Text(&name),
+        Amf::Text("live"),
+    ]);
+    let chunk = (wire::ORIGIN_CHUNK as u32).to_be_bytes();
+    let asks = [
+        wire::message(8, wire::COMMAND, 1, &publish, 128),
+        wire::message(2, wire::SET_CHUNK_SIZE, 0, &chunk, 128),
+    ];
+    socket.write_all(&asks.concat()).await?;
+    loop {
+        if let Event::Command(Command { name, .. }) = event(socket, &mut inbox).await?
+            && name == "onStatus"
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// The handshake, `connect` and `createStream`.
+async fn connect_rtmp(socket: &mut TcpStream, relay: SocketAddr) -> Result<Inbox> {
     let mut hello = vec![0x22; wire::HANDSHAKE];
     hello[0] = 3;
     hello[1..9].fill(0); // time and version: the simple handshake
@@ -169,19 +233,7 @@ async fn play_rtmp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> 
         .write_all(&wire::message(3, wire::COMMAND, 0, &create, 128))
         .await?;
     answered(socket, &mut inbox, 2.0).await?;
-    let name = format!("bench{stream}");
-    let play = wire::amf(&[
-        Amf::Text("play"),
-        Amf::Number(3.0),
-        Amf::Null,
-        Amf::Text(&name),
-        Amf::Number(-2000.0),
-    ]);
-    socket
-        .write_all(&wire::message(8, wire::COMMAND, 1, &play, 128))
-        .await?;
-    while !matches!(event(socket, &mut inbox).await?, Event::Media) {}
-    Ok(())
+    Ok(inbox)
 }
 
 async fn play_rtsp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> Result<()> {
@@ -250,9 +302,8 @@ async fn event(socket: &mut TcpStream, inbox: &mut Inbox) -> Result<Event> {
     }
 }
 
-/// Reads into one buffer shared by all players of this thread until the connection ends. `watched`: the times at which
-/// pictures were sent are looked for.
-async fn discard(mut socket: TcpStream, counts: &Counts, watched: bool) {
+/// Reads into one buffer shared by all connections of this thread until the connection ends, and tells of what came.
+pub(crate) async fn discard(mut socket: TcpStream, mut came: impl FnMut(&[u8])) {
     thread_local!(static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 256 * 1024]));
     loop {
         // `poll_read` forgets readiness on a short read, so a frame costs one read and no EAGAIN.
@@ -261,20 +312,41 @@ async fn discard(mut socket: TcpStream, counts: &Counts, watched: bool) {
                 let mut buffer = ReadBuf::new(scratch);
                 let polled = Pin::new(&mut socket).poll_read(context, &mut buffer);
                 polled.map_ok(|()| {
-                    if watched {
-                        let mut latencies = counts.latencies.lock().expect("nobody panics with it");
-                        latencies.extend(wire::latencies(buffer.filled()));
-                    }
+                    came(buffer.filled());
                     buffer.filled().len()
                 })
             })
         });
-        match read.await {
-            Ok(read @ 1..) => {
-                counts.bytes.fetch_add(read as u64, Ordering::Relaxed);
-            }
-            Ok(0) | Err(_) => return,
+        if !matches!(read.await, Ok(1..)) {
+            return;
         }
+    }
+}
+
+/// Writes a picture at each frame interval until the connection ends; a relay that does not take them in time is waited for.
+async fn publish(socket: TcpStream, counts: &Counts, length: usize) {
+    let (answers, mut socket) = socket.into_split();
+    let pictures = [Kind::Key, Kind::Inter].map(|kind| Frame::of(kind, Protocol::Publish, length));
+    let [mut key, mut inter] = pictures;
+    let start = Instant::now();
+    let mut ticks = interval_at(start, FRAME_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for number in 0_usize.. {
+        ticks.tick().await;
+        let frame = if number.is_multiple_of(GROUP) {
+            &mut key
+        } else {
+            &mut inter
+        };
+        frame.stamp(start.elapsed().as_millis() as u32);
+        // Acknowledgements are few, but unread ones would fill the relay's side.
+        while matches!(answers.try_read(&mut [0; 4096]), Ok(1..)) {}
+        if socket.write_all(&frame.bytes).await.is_err() {
+            return;
+        }
+        counts
+            .bytes
+            .fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -94,7 +94,7 @@ impl Ports {
     pub(crate) fn of(self, protocol: Protocol) -> SocketAddr {
         let port = match protocol {
             Protocol::Flv => self.http,
-            Protocol::Rtmp => self.rtmp,
+            Protocol::Rtmp | Protocol::Publish => self.rtmp,
             Protocol::Rtsp => self.rtsp,
         };
         (Ipv4Addr::LOCALHOST, port).into()

@@ -11,6 +11,8 @@ pub(crate) enum Protocol {
     Flv,
     /// RTMP play.
     Rtmp,
+    /// RTMP publish: the media goes to the origin.
+    Publish,
     /// RTSP play, media interleaved on its connection.
     Rtsp,
 }
@@ -20,6 +22,7 @@ impl Protocol {
         match self {
             Self::Flv => "HTTP-FLV play",
             Self::Rtmp => "RTMP play",
+            Self::Publish => "RTMP publish",
             Self::Rtsp => "RTSP play",
         }
     }
@@ -91,7 +94,7 @@ impl Frame {
                     mark_at: None,
                 }
             }
-            Protocol::Rtmp => Self {
+            Protocol::Rtmp | Protocol::Publish => Self {
                 bytes: message(chunk_stream, number, 1, payload, ORIGIN_CHUNK),
                 timestamp_at: 1,
                 mark_at: None,

@@ -43,7 +43,7 @@ pub(crate) struct Plan {
 /// A part of the run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Part {
-    /// RTMP and HTTP-FLV under paced load.
+    /// Players by RTMP and HTTP-FLV, and publishers by RTMP, under paced load.
     Load,
     /// How long a player of either waits for its first picture.
     Setup,
@@ -91,7 +91,7 @@ impl Plan {
                 });
                 let shapes = shapes.into_iter().take(if self.quick { 1 } else { 2 });
                 shapes
-                    .flat_map(|shape| protocols.map(|of| measure::Case::Load(of, shape)))
+                    .flat_map(|shape| UNDER_LOAD.map(|of| measure::Case::Load(of, shape)))
                     .map(Case::Stream)
                     .collect()
             }
@@ -154,8 +154,15 @@ impl Case {
                     .measure(kind, programs, times.ramp, times.load, Some(counters))
                     .await?;
                 let mut figures = Figures::from(sample);
-                if matches!(case, measure::Case::Burst(_)) {
-                    figures.set_up_at_once = std::mem::replace(&mut figures.set_up, f64::NAN);
+                match case {
+                    measure::Case::Burst(_) => {
+                        figures.set_up_at_once = std::mem::replace(&mut figures.set_up, f64::NAN);
+                    }
+                    measure::Case::Load(Protocol::Publish, _) => {
+                        let resident = std::mem::replace(&mut figures.resident, f64::NAN);
+                        figures.resident_publishing = resident;
+                    }
+                    _ => {}
                 }
                 Ok(figures)
             }
@@ -181,7 +188,7 @@ impl From<measure::Sample> for Figures {
         if let Some(load) = sample.load {
             if load.kept_up < KEPT_UP {
                 let percent = load.kept_up * 100.0;
-                let failure = format!("players received {percent:.0} % of what was offered");
+                let failure = format!("{percent:.0} % of what was offered went through");
                 figures.failures.push(failure);
             }
             figures.cpu = Some(load.cpu);
@@ -272,6 +279,7 @@ fn order(round: usize) -> [usize; KINDS.len()] {
     order
 }
 
+const UNDER_LOAD: [Protocol; 3] = [Protocol::Rtmp, Protocol::Flv, Protocol::Publish];
 const KINDS: [Kind; 3] = [Kind::Before, Kind::Sluicegate, Kind::BeforeAgain];
 /// The share of the offered bytes that players have to receive, or the relay could not keep up.
 const KEPT_UP: f64 = 0.97;
@@ -305,6 +313,7 @@ mod tests {
             let cases: Vec<String> = plan(quick).cases().iter().map(Case::to_string).collect();
             for part in [
                 "RTMP play, 500 × 2",
+                "RTMP publish, 500 × 2",
                 "HTTP-FLV play, 500 × 2",
                 "RTMP play, 200 in",
                 "SRT, 40",

@@ -15,6 +15,8 @@ pub(crate) struct Figures {
     pub(super) counts: Counts,
     /// kB of `VmRSS` per connection.
     pub(super) resident: f64,
+    /// The same where they publish: what they need at their next origin is kept.
+    pub(super) resident_publishing: f64,
     /// The median time until a player has its first picture or a flow is open, in milliseconds.
     pub(super) set_up: f64,
     /// The same when all players come at once: then it is mostly waiting for others.
@@ -31,6 +33,7 @@ impl Default for Figures {
             cpu: None,
             counts: Counts::default(),
             resident: f64::NAN,
+            resident_publishing: f64::NAN,
             set_up: f64::NAN,
             set_up_at_once: f64::NAN,
             foreign: 0.0,
@@ -51,6 +54,7 @@ impl Figures {
             Measure::Count(quantity) => self.counts.of(quantity),
             Measure::Cpu => self.cpu.map_or(f64::NAN, CpuTime::total),
             Measure::Resident => self.resident,
+            Measure::ResidentPublishing => self.resident_publishing,
             Measure::SetUp => self.set_up,
             Measure::SetUpAtOnce => self.set_up_at_once,
             Measure::UserCpu => self.cpu.map_or(f64::NAN, |cpu| cpu.user),
@@ -80,19 +84,21 @@ pub(super) enum Measure {
     Count(Quantity),
     Cpu,
     Resident,
+    ResidentPublishing,
     SetUp,
     SetUpAtOnce,
     UserCpu,
 }
 
 impl Measure {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Count(Quantity::SystemCalls),
         Self::Count(Quantity::Allocations),
         Self::Count(Quantity::Instructions),
         Self::UserCpu,
         Self::Cpu,
         Self::Resident,
+        Self::ResidentPublishing,
         Self::SetUp,
         Self::SetUpAtOnce,
     ];
@@ -104,6 +110,7 @@ impl Measure {
             Self::Count(Quantity::SystemCalls) => "system calls per GB",
             Self::Cpu => "CPU-s per GB",
             Self::Resident => "kB per connection",
+            Self::ResidentPublishing => "kB per publisher",
             Self::SetUp => "set-up p50 ms",
             Self::SetUpAtOnce => "set-up p50 ms, all at once",
             Self::UserCpu => "user CPU-s per GB",
@@ -117,6 +124,7 @@ impl Measure {
             Self::Count(Quantity::SystemCalls) => "system_calls_per_gb",
             Self::Cpu => "cpu_s_per_gb",
             Self::Resident => "resident_kb_per_connection",
+            Self::ResidentPublishing => "resident_kb_per_publisher",
             Self::SetUp => "set_up_p50_ms",
             Self::SetUpAtOnce => "set_up_at_once_p50_ms",
             Self::UserCpu => "user_cpu_s_per_gb",
@@ -127,7 +135,7 @@ impl Measure {
         match self {
             Self::Count(_) => 0,
             Self::Cpu | Self::UserCpu => 3,
-            Self::Resident | Self::SetUp | Self::SetUpAtOnce => 2,
+            Self::Resident | Self::ResidentPublishing | Self::SetUp | Self::SetUpAtOnce => 2,
         }
     }
 
@@ -137,6 +145,7 @@ impl Measure {
             Self::Count(_) => Limit::Ratio(EQUAL),
             Self::Cpu | Self::SetUpAtOnce => Limit::ItsOwnSpread,
             Self::Resident => Limit::Ratio(1.05),
+            Self::ResidentPublishing => Limit::Difference(5.0),
             Self::SetUp => Limit::Difference(0.1),
             Self::UserCpu => Limit::Nothing,
         }
@@ -238,8 +247,7 @@ pub(super) fn rows(figures: &[Vec<Figures>; 3]) -> Vec<(Measure, Option<Row>)> {
         Measure::Cpu | Measure::Count(_) | Measure::UserCpu => {
             before.iter().any(|of| of.cpu.is_some())
         }
-        Measure::Resident => before.iter().any(|of| of.resident.is_finite()),
-        Measure::SetUp | Measure::SetUpAtOnce => {
+        Measure::Resident | Measure::ResidentPublishing | Measure::SetUp | Measure::SetUpAtOnce => {
             before.iter().any(|of| of.of(*measure).is_finite())
         }
     });
