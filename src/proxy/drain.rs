@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::fleet::Member;
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -149,8 +148,7 @@ enum LeftBy {
 /// The origins that streams are to leave.
 fn left_by_their_streams(proxy: &Proxy) -> Vec<(OriginId, LeftBy)> {
     let now = Instant::now();
-    let origins = proxy.registry().origins();
-    let left = |duty| match duty {
+    proxy.registry().by_duty(|duty| match duty {
         Duty::Draining(drain) if drain.is_overdue(now) => Some(LeftBy::All),
         Duty::Draining(drain) => match drain.cause {
             Cause::Deregistered | Cause::Gone => Some(LeftBy::Moves(MoveCause::Deregistered)),
@@ -158,9 +156,7 @@ fn left_by_their_streams(proxy: &Proxy) -> Vec<(OriginId, LeftBy)> {
         },
         Duty::Disabled => Some(LeftBy::Moves(MoveCause::Disabled)),
         Duty::Active => None,
-    };
-    let left = |(id, member): (OriginId, Member)| Some((id, left(member.duty)?));
-    origins.into_iter().filter_map(left).collect()
+    })
 }
 
 /// Begins to move the oldest publisher of those `wanted` that can be moved. False if none can.

@@ -92,6 +92,17 @@ impl Registry {
             .collect()
     }
 
+    /// Those whose duty is `chosen`, and what that gives. To be asked often: the others are not copied.
+    pub fn by_duty<T>(&self, chosen: impl Fn(Duty) -> Option<T>) -> Vec<(OriginId, T)> {
+        let fleet = lock(&self.fleet);
+        let members = fleet.members();
+        let found = members.filter_map(|(id, member)| {
+            let found = chosen(member.duty)?;
+            Some((id.clone(), found))
+        });
+        found.collect()
+    }
+
     /// Whether an origin may be given work; `None` when it is not known.
     pub fn state(&self, id: &OriginId) -> Option<State> {
         lock(&self.fleet).state(Instant::now(), id)

@@ -78,6 +78,8 @@ impl Again {
     pub(super) fn question(&mut self, joined: &mut Joined, row: &Row) -> Option<Vec<u8>> {
         let window = row.window();
         if window == self.window {
+            // What went with the last question has been written: its room is a picture's, for as long as the session lasts.
+            self.out = Vec::new();
             return None;
         }
         let question = joined.ask_acknowledgements(window)?;
