@@ -313,6 +313,9 @@ fn a_hostile_or_empty_name_is_refused() {
         ("MediaMTX reads", "read:live/a"),
         ("datarhei publishes", "live/a,mode:publish,token:t"),
         ("datarhei plays", "a,token:t"),
+        ("OvenMediaEngine", "srt://h:1/live/a"),
+        ("OvenMediaEngine, escaped", "srt%3A%2F%2Fh%3A1%2Flive%2Fa"),
+        ("another URL", "rtmp://h/live/a?token=t"),
     ] {
         let read = SrtStreamId::parse(id, "");
         let is_told = matches!(read, Err(StreamError::Dialect { dialect: "srs", rule }) if rule.contains("another server"));
@@ -322,6 +325,7 @@ fn a_hostile_or_empty_name_is_refused() {
         ("a name that begins so", "publish"),
         ("a colon elsewhere", "live/publish:a"),
         ("a comma", "live/a,b"),
+        ("a URL in the query", "live/a?back=http://h/"),
     ] {
         let read = SrtStreamId::parse(id, "").unwrap();
         assert_eq!(read.action, Action::Play, "{cause}");

@@ -304,8 +304,8 @@ fn what_breaks_others_is_dropped_or_refused() {
             no(Rejection::BAD_MODE),
         ),
         (
-            "no stream in the id",
-            with(cookie, &asks("#!::m=publish")),
+            "no stream but a parent in the id",
+            with(cookie, &asks("#!::r=live/..,m=publish")),
             no(Rejection::BAD_REQUEST),
         ),
         (
@@ -811,6 +811,81 @@ fn a_flood_that_is_refused_is_told_of_once_a_second() {
         assert_eq!(told.count(), 1, "{second}");
         now += Duration::from_secs(1);
     }
+}
+
+#[test]
+fn an_id_that_names_nothing_is_none() {
+    let now = start();
+    for (cause, extensions) in [
+        ("no id", asks("")),
+        ("an empty extension", [asks(""), vec![0, 5, 0, 0]].concat()),
+        (
+            "an empty key",
+            asks("#!::bmd_uuid=eec33b75,bmd_name=Presenter 4K"),
+        ),
+        ("escaped", asks("%23!::bmd_uuid=eec33b75")),
+        ("a mode alone", asks("#!::m=publish")),
+        ("a prefix alone", asks("#!::")),
+    ] {
+        let mut table = table(now);
+        let cookie = cookie(&mut table, now, path(1), 5);
+        let conclusion = handshake(Step::Conclusion, 5, cookie, &extensions).write();
+        client(&mut table, now, path(1), &conclusion);
+        let heard = outputs(&mut table);
+        let [Output::Event(Event::Asked { flow, asked, .. })] = heard.as_slice() else {
+            panic!("{cause}: {heard:?}");
+        };
+        let stream = asked.stream.to_string();
+        assert_eq!(stream, "__defaultVhost__/live/default", "{cause}");
+        let flow = *flow;
+        table.attempt(now, flow, LINK, ORIGIN);
+        said(&mut table);
+        let seen = induced(&mut table, now, flow);
+        let seen = Handshake::parse(&seen).expect("a conclusion");
+        let seen = Extensions::parse(seen.extensions, seen.extension).expect("extensions");
+        assert_eq!(seen.stream_id.as_deref(), Some("live/default"), "{cause}");
+    }
+}
+
+#[test]
+fn who_calls_in_rendezvous_mode_or_too_late_is_told_of_once_a_second() {
+    let mut now = start();
+    let mut table = table(now);
+    let mut codes = Vec::new();
+    let mut hear = |table: &mut Flows| {
+        for output in outputs(table) {
+            if let Output::Event(Event::Unasked { code, why, .. }) = output {
+                codes.push((code, why));
+            }
+        }
+    };
+    for second in 0..2 {
+        for call in 1..=9 {
+            let wave = handshake(Step::Wavehand, second * 100 + call, 0, &[]).write();
+            let (fate, _) = client(&mut table, now, path(1), &wave);
+            assert!(matches!(fate, Fate::Reply { .. }), "{fate:?}");
+        }
+        hear(&mut table);
+        now += Duration::from_secs(1);
+    }
+    table.stop();
+    for call in 1..=9 {
+        let cookie = cookie(&mut table, now, path(1), call);
+        let packet = handshake(Step::Conclusion, call, cookie, &asks("live/a")).write();
+        client(&mut table, now, path(1), &packet);
+    }
+    hear(&mut table);
+    let [(first, why), (second, _), (third, stops)] = codes.as_slice() else {
+        panic!("{codes:?}");
+    };
+    assert_eq!(
+        [*first, *second, *third],
+        [Rejection::BAD_MODE, Rejection::BAD_MODE, Rejection::DOWN]
+    );
+    assert!(
+        why.contains("rendezvous") && stops.contains("stopping"),
+        "{codes:?}"
+    );
 }
 
 #[test]

@@ -511,6 +511,7 @@ pub(super) mod tests {
                 }
                 .into(),
                 by_way_of: None,
+                bond: None,
                 credentials: None,
                 stream,
             };

@@ -227,6 +227,7 @@ fn asking(stream: &StreamUrl, protocol: Protocol, words: &str) -> Result<Request
         protocol,
         client: SocketAddr::new(client, 0).into(),
         by_way_of: None,
+        bond: None,
         credentials: credentials.boxed(),
     })
 }

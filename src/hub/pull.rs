@@ -53,6 +53,7 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         protocol: wanted.key.format.map_or(Protocol::Rtmp, Format::protocol),
         client: first,
         by_way_of: None,
+        bond: None,
         credentials: None,
     };
     let place = shared.proxy.pull(request, wanted.holder.clone());

@@ -99,6 +99,7 @@ impl Calls {
             protocol: Protocol::WebRtc,
             client: call.client,
             by_way_of: None,
+            bond: None,
             credentials: None,
         };
         let refused = |refusal| debug!(%refusal, "a call of another proxy is not taken");

@@ -530,6 +530,10 @@ impl Proxy {
         let Some(old) = self.shared.sessions.publisher(stream) else {
             return;
         };
+        if request.bond.is_some() && old.request.bond == request.bond {
+            // It is another link of the same publisher, and both are wanted.
+            return;
+        }
         let enough = self.shared.timing.takeover_after;
         let same_address = old.request.client.ip() == request.client.ip();
         let is_held = old.state() == State::Held;

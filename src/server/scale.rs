@@ -40,6 +40,7 @@ fn request(number: u32) -> Request {
         protocol: Protocol::Rtmp,
         client: SocketAddr::from((Ipv4Addr::from(number + 0x0a00_0000), 5000)).into(),
         by_way_of: None,
+        bond: None,
         credentials: None,
         stream: stream.expect("a stream"),
     }

@@ -19,6 +19,8 @@ pub struct Request {
     /// The last proxy in front of us, where one connected in the client's place. Boxed: each open session keeps room
     /// for it, and few have one.
     pub by_way_of: Option<Box<PeerAddr>>,
+    /// The bond that it is a link of, as SRT numbers it: several links carry the same stream side by side.
+    pub bond: Option<u32>,
     /// What the client showed of itself. Boxed: most show nothing.
     pub credentials: Option<Box<Credentials>>,
 }

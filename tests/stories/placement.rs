@@ -20,6 +20,7 @@ async fn join(house: &House, action: Action, path: &str) -> Result<Session, Refu
         protocol: Protocol::Rtmp,
         client: "192.0.2.1:5000".parse().expect("an address"),
         by_way_of: None,
+        bond: None,
         credentials: None,
     };
     let session = house.proxy.open(request).await?;
@@ -638,6 +639,7 @@ async fn who_pulls_piece_by_piece_goes_on_until_the_deadline_of_a_drain() {
             protocol: Protocol::HttpSegments,
             client: "192.0.2.1:5000".parse().expect("an address"),
             by_way_of: None,
+            bond: None,
             credentials: None,
         };
         house.proxy.place(request, None).await.map(drop)
@@ -654,6 +656,36 @@ async fn who_pulls_piece_by_piece_goes_on_until_the_deadline_of_a_drain() {
     assert_eq!(pull().await, Ok(()));
     house.proxy.stop();
     assert_eq!(pull().await, Err(Refusal::Draining));
+}
+
+#[tokio::test]
+async fn links_of_one_bond_stand_side_by_side() {
+    let house = House::open("session.takeover = \"always\"").await;
+    register(&house, "a", "");
+    let link = async |bond| {
+        let request = Request {
+            stream: stream("live/a"),
+            action: Action::Publish,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.1:5000".parse().expect("an address"),
+            by_way_of: None,
+            bond,
+            credentials: None,
+        };
+        let session = house.proxy.open(request).await.expect("room");
+        session.dial(|_| async { Ok(()) }).await.expect("an origin");
+        session
+    };
+    let one = link(Some(7)).await;
+    let other = link(Some(7)).await;
+    assert!(!one.row().has_ended(), "a link of the same bond");
+    let stranger = link(Some(8)).await;
+    assert!(other.row().has_ended(), "another bond takes over");
+    let alone = link(None).await;
+    assert!(stranger.row().has_ended(), "and one that is in none");
+    let second = link(None).await;
+    assert!(alone.row().has_ended(), "and the next");
+    drop((one, second));
 }
 
 #[tokio::test]

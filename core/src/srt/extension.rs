@@ -16,8 +16,8 @@ pub struct Extensions {
     pub encrypted: bool,
     /// Whether packets carry a tag over their header, socket id included (AES-GCM), so that none may be readdressed.
     pub authenticated: bool,
-    /// Whether the call is one link of several that carry the same stream.
-    pub grouped: bool,
+    /// The bond that the call is a link of: several links carry the same stream.
+    pub group: Option<u32>,
 }
 
 /// Why extensions are refused.
@@ -72,7 +72,8 @@ impl Extensions {
                 KEY_REQUEST => (LEAST_KEY..=MOST_KEY, HAS_KEY),
                 // An answer of one word says why there is no key.
                 KEY_RESPONSE => (1..=MOST_KEY, HAS_KEY),
-                STREAM_ID => (1..=MOST_STREAM_ID, HAS_CONFIG),
+                // An empty one is none.
+                STREAM_ID => (0..=MOST_STREAM_ID, HAS_CONFIG),
                 CONGESTION => (1..=MOST_CONGESTION, HAS_CONFIG),
                 FILTER => (1..=MOST_FILTER, HAS_CONFIG),
                 GROUP => (2..=2, HAS_CONFIG),
@@ -96,7 +97,7 @@ impl Extensions {
                     found.encrypted = true;
                     found.authenticated = data.get(KEY_AUTHENTICATION).is_some_and(|by| *by != 0);
                 }
-                GROUP => found.grouped = true,
+                GROUP => found.group = data.first_chunk().map(|id| u32::from_be_bytes(*id)),
                 _ => {}
             }
         }

@@ -25,14 +25,7 @@ impl SrtStreamId {
     /// `h` is the vhost. In an older form it has one slash and is the path instead; with more slashes, its first
     /// segment is the vhost and the rest the path. If there is an `r`, it is always the path.
     pub fn parse(id: &str, default: &str) -> Result<Self, StreamError> {
-        let id = given_or(id, default);
-        // Some senders copy the id from a URL and leave it escaped, all of it or the first character.
-        let is_escaped = id.starts_with(ESCAPED_HASH)
-            && decode(id).is_ok_and(|plain| plain.starts_with(SRT_PREFIX));
-        let id = match is_escaped {
-            true => decode(id)?,
-            false => Cow::Borrowed(id),
-        };
+        let id = unescaped(given_or(id, default))?;
         match id.strip_prefix(SRT_PREFIX) {
             Some(pairs) => Self::from_pairs(pairs),
             None if is_of_another_dialect(&id) => Err(StreamError::Dialect {
@@ -49,6 +42,15 @@ impl SrtStreamId {
                 })
             }
         }
+    }
+
+    /// Whether an id is of the form of SRT access control and names no stream, or there is none: `#!::bmd_uuid=…` of an encoder
+    /// whose key was left empty. Such a device cannot leave the id out.
+    pub(crate) fn names_nothing(id: &str) -> bool {
+        let id = unescaped(unquote(id)).unwrap_or_default();
+        let pairs = id.strip_prefix(SRT_PREFIX);
+        id.is_empty()
+            || pairs.is_some_and(|pairs| Self::from_pairs(pairs) == Err(StreamError::EmptyStream))
     }
 
     pub(crate) fn from_pairs(pairs: &str) -> Result<Self, StreamError> {
@@ -121,14 +123,26 @@ fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
     named.on(vhost)
 }
 
+/// The id as its sender meant it: some copy it from a URL and leave it escaped, all of it or the first character.
+fn unescaped(id: &str) -> Result<Cow<'_, str>, StreamError> {
+    let is_escaped =
+        id.starts_with(ESCAPED_HASH) && decode(id).is_ok_and(|plain| plain.starts_with(SRT_PREFIX));
+    match is_escaped {
+        true => Ok(decode(id)?),
+        false => Ok(Cow::Borrowed(id)),
+    }
+}
+
 /// Whether a plain id is written for another server: `publish:live/a:user:pass` for MediaMTX, `a,mode:publish,token:x` for
-/// datarhei's.
+/// datarhei's, a URL, escaped or not, for OvenMediaEngine.
 fn is_of_another_dialect(id: &str) -> bool {
+    let is_url = decode(split_query(id).0).is_ok_and(|path| path.contains("://"));
     let begins = |text: &str, words: [&str; 2]| {
         let (word, rest) = text.split_once(':').unwrap_or((text, ""));
         !rest.is_empty() && words.contains(&word.trim())
     };
-    begins(id, ["publish", "read"])
+    is_url
+        || begins(id, ["publish", "read"])
         || id
             .split(',')
             .skip(1)
@@ -149,7 +163,7 @@ const ESCAPED_HASH: &str = "%23";
 
 /// What such an id breaks.
 const OTHERS: &str = "an SRT id is #!::r=APP/NAME,m=publish, or a path to play; this one is in the form of another server \
-    (publish:, read:, mode: or token:)";
+    (publish:, read:, mode:, token: or a URL)";
 
 /// SRS's `default_app` for SRT.
 const SRT_APP: &str = "live";

@@ -115,6 +115,7 @@ impl Begun {
             protocol,
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
+            bond: None,
             credentials: None,
         };
         let session = system.proxy.open_preview(request)?;

@@ -703,6 +703,7 @@ pub(super) async fn open(
         protocol,
         client,
         by_way_of: Request::way(client, ends.peer),
+        bond: None,
         credentials: credentials_of(head, &forwarded, &head.target, identity, proxy),
     };
     let wish = wish(http, head, &request);

@@ -146,6 +146,7 @@ impl Rtmp {
             protocol: Protocol::Rtmp,
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
+            bond: None,
             credentials: shown
                 .with_certificate(client.identity().as_deref())
                 .with_answer(answer)

@@ -198,6 +198,7 @@ impl Rtsp {
             protocol: Protocol::Rtsp,
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
+            bond: None,
             credentials: Credentials::of_target(asked.message.uri())
                 .with_authorization(asked.message.field("authorization"))
                 .with_answer(answer(&asked.message, nonce.as_deref()))

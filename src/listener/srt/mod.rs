@@ -191,7 +191,8 @@ impl Driver for Table {
                 client,
                 dialect,
                 asked,
-            } => self.open(flow, client, dialect, asked),
+                bond,
+            } => self.open(flow, client, dialect, (asked, bond)),
             Event::Answered { flow } => self.answer(flow, Ok(())),
             Event::Back { flow } => self.tell(flow, |leg| leg.lost = None),
             Event::Lost { flow, end } => self.tell(flow, |leg| leg.lost = Some(end)),
@@ -363,7 +364,13 @@ impl Table {
     }
 
     /// Starts the session of a caller.
-    fn open(&mut self, flow: FlowId, client: SocketAddr, dialect: Dialect, asked: SrtStreamId) {
+    fn open(
+        &mut self,
+        flow: FlowId,
+        client: SocketAddr,
+        dialect: Dialect,
+        (asked, bond): (SrtStreamId, Option<u32>),
+    ) {
         let (closed, over) = oneshot::channel();
         let (leg, heard) = watch::channel(Leg::default());
         let open = Open {
@@ -387,6 +394,7 @@ impl Table {
             protocol: Protocol::Srt,
             client: client.into(),
             by_way_of: None,
+            bond,
             credentials: asked.credentials,
         };
         self.tasks.spawn(caller.serve(request, over, heard));

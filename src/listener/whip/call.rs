@@ -311,6 +311,7 @@ impl Ask<'_> {
             protocol: Protocol::WebRtc,
             client,
             by_way_of: Request::way(client, self.ends.peer),
+            bond: None,
             credentials: self.credentials(target),
         };
         let opened = self.proxy.open(request).await;

@@ -41,6 +41,7 @@ impl Ask<'_> {
             protocol: Protocol::WebRtc,
             client: self.client(),
             by_way_of: Request::way(self.client(), self.ends.peer),
+            bond: None,
             credentials: shown,
         };
         let judged = self.proxy.judge_request(&request).await;

@@ -23,6 +23,7 @@ fn opened(table: &Arc<Sessions>, action: Action) -> Option<OpenRow> {
         protocol: Protocol::Rtmp,
         client: "192.0.2.1:5000".parse().unwrap(),
         by_way_of: None,
+        bond: None,
         credentials: None,
     };
     let key = VhostRule::Ignored.key(&request.stream);

@@ -33,8 +33,15 @@ impl Flows {
                 ..asked
             }
             .head(),
-            // Rendezvous mode needs two peers that connect to each other, and we are in between.
-            Step::Wavehand | Step::Agreement => rejection(asked, path, Rejection::BAD_MODE),
+            // Rendezvous mode needs two peers that connect to each other, and we are in between. Nothing proves the address.
+            Step::Wavehand | Step::Agreement => {
+                let why = "it calls in rendezvous mode, and caller mode is spoken here".to_owned();
+                rejection(
+                    asked,
+                    path,
+                    self.refuse_many(now, client, asked, Rejection::BAD_MODE, why),
+                )
+            }
             Step::Rejection(_) => return Fate::Drop(DropReason::Untimely),
             Step::Conclusion if !self.cookies.check(now, client, asked.cookie) => {
                 return Fate::Drop(DropReason::Forged);
@@ -91,16 +98,17 @@ impl Flows {
             }
         };
         if self.stopping {
-            return Err(Rejection::DOWN);
+            let why = "the proxy is stopping".to_owned();
+            return Err(self.refuse_many(now, client, asked, Rejection::DOWN, why));
         }
         if self.len() >= self.limits.flows.min(MOST_FLOWS) {
             let why = format!("there are {} calls, and no room for more", self.len());
-            return Err(self.refuse_many(now, client, asked, why));
+            return Err(self.refuse_many(now, client, asked, Rejection::OVERLOAD, why));
         }
         if !self.may_ask(now, client.ip()) {
             let most = self.limits.per_source;
             let why = format!("one address may call {most} times a second (srt.calls_per_source)");
-            return Err(self.refuse_many(now, client, asked, why));
+            return Err(self.refuse_many(now, client, asked, Rejection::OVERLOAD, why));
         }
         let flow = self.insert(client, |id| Flow {
             id,
@@ -109,7 +117,7 @@ impl Flows {
             initial_sequence: asked.initial_sequence,
             authenticated: found.authenticated,
             action: asks.action,
-            grouped: found.grouped,
+            grouped: found.group.is_some(),
             stage: Stage::Placing(Box::new(Asking { packet, at: now })),
             asks_again: false,
             client_active: now,
@@ -123,12 +131,13 @@ impl Flows {
             client,
             dialect,
             asked: asks,
+            bond: found.group,
         }));
         Ok(Fate::Kept)
     }
 
     /// Tells of a caller that is refused for what it says. Its address is proven, so that nobody fills the log in the name of
-    /// another.
+    /// another; where it is not, one in a second is told of.
     fn refuse(
         &mut self,
         client: SocketAddr,
@@ -147,19 +156,21 @@ impl Flows {
         code
     }
 
-    /// The same for what a flood runs into: the answer to that is not a flood of lines, so that one in a second is told of.
+    /// The same for what a flood runs into, or somebody sends in the name of another: the answer to that is not a flood of lines,
+    /// so that one in a second is told of.
     fn refuse_many(
         &mut self,
         now: Instant,
         client: SocketAddr,
         asked: Handshake<'_>,
+        code: Rejection,
         why: String,
     ) -> Rejection {
         if self.flood_told_until.is_some_and(|until| now < until) {
-            return Rejection::OVERLOAD;
+            return code;
         }
         self.flood_told_until = Some(now + TELL_EVERY);
-        self.refuse(client, asked, Rejection::OVERLOAD, why)
+        self.refuse(client, asked, code, why)
     }
 
     /// What a conclusion asks for, what else is in it, and the conclusion as an origin is to see it.
@@ -171,8 +182,10 @@ impl Flows {
         direction: Option<Action>,
     ) -> Result<(SrtStreamId, Extensions, Vec<u8>), Unreadable> {
         let mut found = Extensions::parse(asked.extensions, asked.extension)?;
-        let named = found.stream_id.take().unwrap_or_default();
         let default = &self.limits.default_stream_id;
+        let named = found.stream_id.take().unwrap_or_default();
+        let is_none = !default.is_empty() && SrtStreamId::names_nothing(&named);
+        let named = if is_none { String::new() } else { named };
         let mut asks = dialect.srt(&named, default, direction)?;
         let shown = asks.credentials.as_deref();
         let query = shown.and_then(|shown| shown.query.as_deref());

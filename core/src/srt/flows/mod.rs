@@ -98,6 +98,8 @@ pub enum Event {
         dialect: Dialect,
         /// What the caller wants.
         asked: SrtStreamId,
+        /// The bond that it is a link of.
+        bond: Option<u32>,
     },
     /// The origin agreed. Call [`Flows::join`], or make another attempt.
     Answered {

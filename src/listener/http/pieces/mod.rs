@@ -287,6 +287,7 @@ async fn pull(
         protocol: Protocol::HttpSegments,
         client,
         by_way_of: Asked::way(client, ends.peer),
+        bond: None,
         credentials: wanted.credentials.clone(),
     };
     let listed = link.map(|(link, _)| link);
