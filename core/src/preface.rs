@@ -172,7 +172,8 @@ fn read_v2(bytes: &[u8]) -> Result<Result<(Preface, usize), PrefaceError>, Trunc
     }
     let mut body = Reader::new(reader.bytes(length)?);
     let address = match (command & 0x0F, family) {
-        (0, _) | (_, 0x00) => return Ok(Ok((Preface::Local, total))),
+        // Who reads no datagrams or paths takes the connection as it came (specification, 2.2).
+        (0, _) | (_, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => return Ok(Ok((Preface::Local, total))),
         (_, 0x11) => body.array::<4>().map(|ip| (IpAddr::from(ip), 4)),
         (_, 0x21) => body.array::<16>().map(|ip| (IpAddr::from(ip), 16)),
         _ => return Ok(Err(PrefaceError::Malformed)),
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn headers_of_both_versions() {
         type Parsed = Result<Option<(Preface, usize)>, PrefaceError>;
-        let rows: [(&str, &[u8], Parsed); 10] = [
+        let rows: [(&str, &[u8], Parsed); 12] = [
             (
                 "v1 of haproxy",
                 b"PROXY TCP4 203.0.113.9 10.0.0.1 4242 1935\r\n\x03",
@@ -264,6 +265,16 @@ mod tests {
                 "v2 local",
                 &hex!("0d0a0d0a000d0a515549540a 20 00 0000"),
                 Ok(Some((Preface::Local, 16))),
+            ),
+            (
+                "v2 over UDP",
+                &hex!("0d0a0d0a000d0a515549540a 21 12 000c cb007109 0a000001 1092 078f"),
+                Ok(Some((Preface::Local, 28))),
+            ),
+            (
+                "v2 of a family that is none",
+                &hex!("0d0a0d0a000d0a515549540a 21 41 0000"),
+                Err(PrefaceError::Malformed),
             ),
             (
                 "v2 too short for its family",

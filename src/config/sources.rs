@@ -22,6 +22,8 @@ use crate::value::{Secret, Url};
 pub struct Sources {
     /// The file from which they are read again; `None` if there is no file.
     pub file: Option<PathBuf>,
+    /// The files that it names for secrets and the like, with what they hold in the lists.
+    pub named: Vec<PathBuf>,
     /// The origins of `[[origin]]`, each with its name.
     pub origins: Vec<(OriginId, Origin)>,
     /// The lists of `[[source]]`.
@@ -37,6 +39,7 @@ impl PartialEq for Sources {
         // Taken apart by name, so that a list that is added later has to be compared here.
         let Self {
             file: _,
+            named: _,
             origins,
             lists,
             rules,
@@ -160,6 +163,7 @@ pub(super) fn gather(
             Err(what) => say("source", index + 1, what),
         }
     }
+    sources.named = named_files(&document);
     let mut document = document;
     let mut note = |what: String| problems.push(Problem::Conflict(format!("{path}: {what}")));
     // Without what a file holds, an entry would be told to lack it.
@@ -194,6 +198,21 @@ fn from_files(document: &mut Value) -> Result<(), Vec<String>> {
         Ok(())
     } else {
         Err(problems)
+    }
+}
+
+/// The files that keys which end in `_file` name, wherever they are.
+fn named_files(document: &Value) -> Vec<PathBuf> {
+    match document {
+        Value::Object(fields) => {
+            let each = fields.iter().flat_map(|(key, value)| match value {
+                Value::String(file) if key.ends_with(FILE) => vec![PathBuf::from(file)],
+                value => named_files(value),
+            });
+            each.collect()
+        }
+        Value::Array(values) => values.iter().flat_map(named_files).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -83,6 +83,10 @@ fn read(file: &Path) -> Result<Vec<u8>, FileError> {
     if bytes.len() as u64 > LONGEST {
         return Err(problem(FileProblem::TooLong));
     }
+    // Some editors begin a text with a byte order mark, and a first line with one is no line of PEM.
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
     Ok(bytes)
 }
 
@@ -91,5 +95,20 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+const MARK: &[u8] = b"\xef\xbb\xbf";
 /// A file of a whole trust store has some 200 KiB, and a list of revoked certificates may have more.
 const LONGEST: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_what_a_file_holds() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for held in [&b"-----BEGIN"[..], b"\xef\xbb\xbf-----BEGIN"] {
+            std::fs::write(file.path(), held).unwrap();
+            assert_eq!(read(file.path()).unwrap(), b"-----BEGIN");
+        }
+    }
+}

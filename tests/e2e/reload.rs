@@ -78,6 +78,34 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
     let said = proxy.wait_log("the access rules, checks or limits changed", |_| true);
     assert_eq!(said["rules"], 1);
 
+    // A file that a check names counts as a part of it; a mistake elsewhere is told before the next start finds it.
+    let folder = tempfile::tempdir().expect("a folder");
+    let networks = folder.path().join("networks");
+    let write = |network: &str| std::fs::write(&networks, network).expect("room");
+    write("10.0.0.0/8\n");
+    let rules = format!(
+        "[[check]]\nname = \"house\"\nkind = \"networks\"\nnetworks_file = \"{}\"\n\
+         [[access]]\napp = \"private\"\nall = [\"house\"]\n",
+        networks.display()
+    );
+    let lists = entry(&two) + &entry(&three) + &rules;
+    let changed = |times: usize| {
+        wait_for("the rules are read again", Duration::from_secs(20), || {
+            let said = proxy.log("the access rules, checks or limits changed");
+            (said.len() == times).then_some(())
+        });
+    };
+    proxy.rewrite(&lists);
+    changed(2);
+    write("10.1.0.0/16\n");
+    changed(3);
+    proxy.rewrite(&format!("{lists}[sesion]\nmax = 5\n"));
+    let told = "its lists are read, but the next start will refuse the file";
+    let said = proxy.wait_log(told, |_| true);
+    let words = said["error"].as_str().expect("a sentence");
+    assert!(words.contains("sesion"), "{words}");
+    proxy.rewrite(&lists);
+
     // With a signal but without a change, the proxy says that it checked, and what it does not reload.
     proxy.hang_up();
     proxy.wait_log(

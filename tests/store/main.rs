@@ -141,6 +141,53 @@ async fn a_redis_that_takes_no_writes_is_out_of_reach() {
 }
 
 #[tokio::test]
+async fn a_redis_whose_user_lacks_a_right_is_out_of_reach() {
+    let server = RedisServer::start();
+    let url = server.url().replacen("redis://", "redis://gate:pw@", 1);
+    let grant = |rights: &[&str]| {
+        let user = ["acl", "setuser", "gate", "reset", "on", ">pw"];
+        server.cli(&[&user, rights].concat());
+    };
+    let all = ["~sluicegate*", "~srs-proxy*", "+@all"];
+    grant(&all);
+    let store = open_with(&url, "", PATIENCE).await;
+    let claim = store.claim("srs-proxy-url:a", None, "b", LONG).await;
+    assert!(claim.unwrap().won, "these rights are enough");
+    for (cause, rights) in [
+        (
+            "no scripts",
+            ["~sluicegate*", "~srs-proxy*", "+@all", "-@scripting"].as_slice(),
+        ),
+        ("no keys of our own", &["~srs-proxy*", "+@all"]),
+        (
+            "no writes",
+            &["~sluicegate*", "~srs-proxy*", "+@all", "-@write"],
+        ),
+    ] {
+        grant(rights);
+        let claim = store.claim("srs-proxy-url:new", None, "b", LONG).await;
+        let error = claim.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Unreachable(why) if why.contains("NOPERM") || why.contains("NoPerm")),
+            "{cause}: {error}"
+        );
+        let began = Instant::now();
+        while store.is_reachable() {
+            assert!(
+                began.elapsed() < LONG,
+                "{cause}: a call that failed tells it"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // It is tried again and again meanwhile.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!store.is_reachable(), "{cause}");
+        grant(&all);
+        store.reachable().await;
+    }
+}
+
+#[tokio::test]
 async fn what_another_client_writes_is_heard_of() {
     let server = RedisServer::start();
     let (ours, theirs) = (

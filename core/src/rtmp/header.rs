@@ -20,7 +20,8 @@ pub struct MessageHeader {
 /// What a peer did wrong in a chunk header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// A type 0, 1 or 2 header in the middle of a message, where only a continuation (type 3) is valid.
+    /// A header of type 0 in the middle of a message, where only a continuation (type 3) is valid, or one of type 1 or 2 that
+    /// tells of another message.
     #[error("a new message began on chunk stream {0} before the last one was complete")]
     Interrupted(u32),
     /// A type 2 or 3 header on a chunk stream that has not been used before.
@@ -104,6 +105,10 @@ impl<T: Default> ChunkStreams<T> {
         let read = match (starts, format) {
             (true, _) => stream.start(&mut reader, format),
             (false, 3) => stream.resume(&mut reader),
+            (false, 1 | 2) => match stream.repeat(&mut reader, format) {
+                Ok(false) => return Err(HeaderError::Interrupted(id)),
+                read => read.map(drop),
+            },
             (false, _) => return Err(HeaderError::Interrupted(id)),
         };
         if read.is_err() {
@@ -292,6 +297,20 @@ impl<T> ChunkStream<T> {
         }
         Ok(())
     }
+
+    /// Reads a header of type 1 or 2 in the middle of a message, which some encoders write in place of type 3, and servers take: it
+    /// may only say again what the message is, and what it says of time does not count. False if it tells of another message.
+    fn repeat(&self, reader: &mut Reader<'_>, format: u8) -> Result<bool, Truncated> {
+        let field = reader.u24()?;
+        let mut is_same = true;
+        if format == 1 {
+            is_same = reader.u24()? == self.header.length && reader.u8()? == self.header.kind;
+        }
+        if field == EXTENDED {
+            reader.u32()?;
+        }
+        Ok(is_same)
+    }
 }
 
 /// Writes a type 0 header with all fields.
@@ -459,6 +478,35 @@ mod tests {
     }
 
     #[test]
+    fn a_message_may_go_on_with_a_header_that_says_again_what_it_is() {
+        let mut streams = ChunkStreams::<()>::new();
+        read(&mut streams, &hex!("04 000064 000100 09 01000000"));
+        for (cause, bytes) in [
+            ("type 1", &hex!("44 000000 000100 09")[..]),
+            (
+                "type 1 with a time of its own",
+                &hex!("44 000021 000100 09"),
+            ),
+            (
+                "type 1 with a long time",
+                &hex!("44 ffffff 000100 09 01020304"),
+            ),
+            ("type 2", &hex!("84 000021")),
+        ] {
+            for cut in 1..bytes.len() {
+                assert_eq!(streams.read(&bytes[..cut]), Ok(None), "{cause}: {cut}");
+            }
+            let (chunk, header) = read(&mut streams, bytes);
+            assert!(!chunk.starts, "{cause}");
+            assert_eq!(
+                (chunk.size, header.timestamp),
+                (bytes.len(), 100),
+                "{cause}"
+            );
+        }
+    }
+
+    #[test]
     fn what_cannot_be_understood_is_refused() {
         let mut streams = ChunkStreams::<()>::new();
         for format in [2, 3] {
@@ -470,10 +518,17 @@ mod tests {
         }
         let (_, ping) = read(&mut streams, &hex!("42 000000 000006 04"));
         assert_eq!((ping.timestamp, ping.stream_id), (0, 0), "librtmp's ping");
-        assert_eq!(
-            streams.read(&hex!("42 000000")),
-            Err(HeaderError::Interrupted(2))
-        );
+        for (cause, bytes) in [
+            ("another length", &hex!("42 000000 000007 04")[..]),
+            ("another kind", &hex!("42 000000 000006 05")),
+            (
+                "type 0, whatever it says",
+                &hex!("02 000000 000006 04 00000000"),
+            ),
+        ] {
+            let refused = Err(HeaderError::Interrupted(2));
+            assert_eq!(streams.read(bytes), refused, "{cause}");
+        }
         for id in 3..=65 {
             let mut header = Vec::new();
             write_full(

@@ -451,7 +451,10 @@ mod tests {
                 "an empty stream id",
                 with(&extension(5, 0, 0)),
                 ALL,
-                size(5, 0),
+                Ok(Extensions {
+                    stream_id: Some(String::new()),
+                    ..Extensions::default()
+                }),
             ),
             (
                 "a long stream id",

@@ -7,7 +7,7 @@
 mod dns;
 
 use std::future::pending;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::config::{SourceKind, SourceSettings, Sources, read_sources};
+use crate::config::{Environment, Settings, SourceKind, SourceSettings, Sources, read_sources};
 use crate::file_stamp::FileStamp;
 use crate::origin::connect::Connector;
 use crate::origin::fetch;
@@ -35,8 +35,8 @@ pub struct Lists {
     connector: Connector,
     polls: JoinSet<()>,
     hang_up: Option<Signal>,
-    /// The file as it was read last.
-    seen: Option<FileStamp>,
+    /// The file, and those that it names, as they were read last.
+    seen: Vec<Option<FileStamp>>,
     players_need_a_rule: bool,
 }
 
@@ -61,7 +61,7 @@ impl Lists {
         connector: Connector,
     ) -> Self {
         registry.reconcile(&SETTINGS.into(), sources.origins.clone());
-        let seen = sources.file.as_deref().and_then(FileStamp::of);
+        let seen = stamps(&files_of(&sources));
         let mut lists = Self {
             registry,
             sources,
@@ -85,8 +85,8 @@ impl Lists {
 
     /// Returns when the file is to be read again; true when somebody asked for it. Without a file that is the only way.
     pub async fn changed(&mut self) -> bool {
-        let file = self.sources.file.as_deref();
-        changed(file, &mut self.seen, self.hang_up.as_mut()).await
+        let files = files_of(&self.sources);
+        changed(&files, &mut self.seen, self.hang_up.as_mut()).await
     }
 
     /// The lists as they hold.
@@ -108,6 +108,7 @@ impl Lists {
                 return Reread::Kept(error.to_string());
             }
         };
+        warn_of_mistakes(&file);
         if self.players_need_a_rule && !read.rules.speak_of_players() {
             let why = "no access rule would be about players, and fanout.mode is open without fanout.public";
             warn!(file = %file.display(), "the lists are kept: {why}");
@@ -205,10 +206,34 @@ impl Lists {
     }
 }
 
-/// Waits for the signal, or for the file to change.
+/// Tells what else is wrong with a file whose lists hold: nobody is to hear of it at the next start.
+fn warn_of_mistakes(file: &Path) {
+    let whole = Environment::read().and_then(|read| Settings::load(Some(file), &read));
+    if let Err(error) = whole {
+        warn!(file = %file.display(), %error, "its lists are read, but the next start will refuse the file");
+    }
+}
+
+/// The settings file, and those that it names: `keys_file` of a check, as secrets of Kubernetes are mounted. None without a
+/// settings file.
+fn files_of(sources: &Sources) -> Vec<PathBuf> {
+    let named = sources.named.iter();
+    let files = sources.file.iter();
+    files
+        .flat_map(|file| [file].into_iter().chain(named.clone()))
+        .cloned()
+        .collect()
+}
+
+/// How they are now.
+fn stamps(files: &[PathBuf]) -> Vec<Option<FileStamp>> {
+    files.iter().map(|file| FileStamp::of(file)).collect()
+}
+
+/// Waits for the signal, or for one of the files to change.
 async fn changed(
-    file: Option<&Path>,
-    seen: &mut Option<FileStamp>,
+    files: &[PathBuf],
+    seen: &mut Vec<Option<FileStamp>>,
     mut hang_up: Option<&mut Signal>,
 ) -> bool {
     // How a changed file looked last: one that is still being written may be half a file, or empty.
@@ -221,24 +246,27 @@ async fn changed(
             }
         };
         let look = async {
-            match file {
-                Some(_) if growing.is_some() => sleep(SETTLE).await,
-                Some(_) => sleep(LOOK).await,
-                None => pending().await,
+            match files {
+                [] => pending().await,
+                _ if growing.is_some() => sleep(SETTLE).await,
+                _ => sleep(LOOK).await,
             }
         };
         let asked = tokio::select! {
             _ = asked => true,
             () = look => false,
         };
-        let now = file.and_then(FileStamp::of);
-        // A file that is away for a moment is being replaced.
-        let differs = now.is_some() && now != *seen;
-        if asked || (differs && now == growing) {
-            *seen = now.or(*seen);
+        let now = stamps(files);
+        // A settings file that is away for a moment is being replaced.
+        let is_there = now.first().is_some_and(Option::is_some);
+        let differs = is_there && now != *seen;
+        if asked || (differs && growing.as_ref() == Some(&now)) {
+            if is_there {
+                *seen = now;
+            }
             return asked;
         }
-        growing = now.filter(|_| differs);
+        growing = differs.then_some(now);
     }
 }
 

@@ -304,7 +304,10 @@ impl Inner {
     }
 
     fn failed(&self, error: &redis::RedisError) -> StoreError {
-        let takes_no_write = matches!(error.code(), Some("MISCONF" | "NOREPLICAS" | "OOM"));
+        let takes_no_write = matches!(
+            error.code(),
+            Some("MISCONF" | "NOREPLICAS" | "OOM" | "NOPERM")
+        );
         let of_link = error.is_io_error()
             || error.is_connection_dropped()
             || error.is_unrecoverable_error()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, SendError};
-use redis::{AsyncConnectionConfig, Cmd, PushInfo, PushKind, RedisResult, Value};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value};
 
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -126,24 +126,24 @@ async fn check(shared: &Inner, link: &mut Connection) -> RedisResult<()> {
         .into())
 }
 
-/// Checks whether the server takes a write: one whose memory or disk is full, or that misses its replicas, refuses all of them. The
-/// primaries of a cluster may differ in that, and each call says it for its own.
+/// Checks whether the server takes a write of ours: one whose memory or disk is full, or that misses its replicas, refuses all of
+/// them, and its access list may refuse scripts, keys or writes to our user. The primaries of a cluster may differ in that, and
+/// each call says it for its own.
 async fn takes_writes(shared: &Inner, link: &mut Connection) -> RedisResult<()> {
     if shared.address.topology == Topology::Cluster {
         return Ok(());
     }
-    let written = Cmd::pset_ex(shared.prefixed(WRITTEN), "", WRITTEN_LIVES_MS);
-    match link.call::<()>(&written).await {
-        // An access list may forbid this key.
-        Err(error) if error.code() == Some("NOPERM") => Ok(()),
-        written => written,
-    }
+    // In a script, as claims are.
+    let mut write = redis::cmd("EVAL");
+    write.arg(WRITE).arg(1).arg(shared.prefixed(WRITTEN));
+    write.arg(WRITTEN_LIVES_MS);
+    link.call(&write).await
 }
 
 async fn until_broken(shared: &Inner, mut link: Connection) -> &'static str {
     loop {
         tokio::select! {
-            () = shared.broken.notified() => return "a call failed or took too long, or the server refuses writes",
+            () = shared.broken.notified() => return "a call failed or took too long, or the server refuses what is asked",
             () = sleep(CHECK) => {}
         }
         match timeout(CONNECT, check(shared, &mut link)).await {
@@ -196,6 +196,7 @@ fn pause(failures: u32) -> Duration {
     longest / 2 + longest / 2 * u32::from(byte[0]) / 255
 }
 
+const WRITE: &str = "redis.call('SET', KEYS[1], '', 'PX', ARGV[1])";
 /// A key that says nothing.
 const WRITTEN: &str = "sluicegate:written";
 const WRITTEN_LIVES_MS: u64 = 1;
