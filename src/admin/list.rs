@@ -273,20 +273,25 @@ pub(super) async fn ended(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let asked = asked.unwrap_or_else(|| first_page(&ENDED));
-    let (proxy, rows) = (system.own_id(), system.proxy.sessions().ended());
-    let mut selection = Selection::new(&asked);
-    for row in &rows {
-        let (row, proxy) = (&**row, proxy.unwrap_or_default());
-        selection.look(&Ours { row, proxy }, || row);
-    }
-    let own = of_documents(selection.page(), |row| EndedSession {
-        proxy: proxy.map(str::to_owned),
-        ..row.clone()
-    });
+    let own = page_of_ended(system.proxy.sessions(), system.own_id(), &asked);
     let document = system
         .gathered::<EndedSessions>(&question, &asked, "/api/v1/sessions/ended", own)
         .await;
     answered(&headers, &document)
+}
+
+/// The page of the sessions that ended on the proxy that is called `own`.
+fn page_of_ended(table: &Table, own: Option<&str>, asked: &ListQuery) -> Page<EndedSession> {
+    let (proxy, rows) = (own.unwrap_or_default(), table.ended());
+    let mut selection = Selection::new(asked);
+    for row in &rows {
+        let row = &**row;
+        selection.look(&Ours { row, proxy }, || row);
+    }
+    of_documents(selection.page(), |row| EndedSession {
+        proxy: own.map(str::to_owned),
+        ..row.clone()
+    })
 }
 
 /// `GET /api/v1/events`.
@@ -469,6 +474,7 @@ const WORTH_COMPRESSING: usize = 1_400;
 #[cfg(test)]
 pub(super) mod tests {
 
+    use std::collections::BTreeSet;
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::Duration;
@@ -632,6 +638,48 @@ pub(super) mod tests {
         drop(open);
         let asked = ListQuery::read([("limit", "5")], &SESSIONS).expect("a query");
         assert_eq!(page_of_open(&table, None, &asked).total, 0);
+    }
+
+    /// Walks the pages of a list by each of its sorts while time passes: each of its `count` rows is on exactly one page.
+    pub(in crate::admin) async fn each_row_is_on_one_page<R: Listed>(
+        columns: &Columns,
+        count: usize,
+        page: impl Fn(&ListQuery) -> Page<R>,
+    ) {
+        let sorts = columns.sorts.iter();
+        for sort in sorts.flat_map(|sort| [(*sort).to_owned(), format!("-{sort}")]) {
+            let (mut after, mut seen) = (String::new(), BTreeSet::new());
+            loop {
+                let pairs = [("sort", sort.as_str()), ("limit", "7"), ("after", &after)];
+                let asked = ListQuery::read(pairs, columns).expect("a query");
+                let page = page(&asked);
+                for row in &page.rows {
+                    let Cursor { proxy, id, .. } = row.place(asked.sort.column);
+                    let is_new = seen.insert(format!("{id:?} of {proxy}"));
+                    assert!(is_new, "{sort}: {id:?} of {proxy} is on two pages");
+                }
+                match page.next(asked.sort) {
+                    Some(next) => after = next,
+                    None => break,
+                }
+                tokio::time::advance(Duration::from_millis(700)).await;
+            }
+            assert_eq!(seen.len(), count, "{sort}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_time_passes_each_session_is_on_one_page() {
+        let (table, mut open) = table(60);
+        each_row_is_on_one_page(&SESSIONS, 60, |asked| {
+            page_of_open(&table, Some("p"), asked)
+        })
+        .await;
+        open.truncate(20);
+        each_row_is_on_one_page(&ENDED, 40, |asked| {
+            page_of_ended(&table, Some("p"), asked)
+        })
+        .await;
     }
 
     #[test]

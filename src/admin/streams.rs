@@ -16,7 +16,9 @@ use super::asked::{Path, Query};
 use super::columns::STREAMS;
 use super::list::{ListRequest, answered, fitting, of_documents};
 use super::{System, cluster, lookup, problem};
-use crate::api::{Coverage, Envelope, Listing, Scope, Stream, StreamNumbers, Streams, millis};
+use crate::api::{
+    Coverage, Envelope, Listing, Scope, Stream, StreamNumbers, Streams, by_age, millis_of, time_of,
+};
 use crate::registry::PlacementRow;
 use crate::sessions::{Publisher, Sessions};
 
@@ -187,6 +189,7 @@ fn add(sum: &mut Stream, row: Stream) {
     }
     sum.also_on.extend(row.also_on);
     sum.keyframe_seconds = either(sum.keyframe_seconds, row.keyframe_seconds, f64::max);
+    sum.started_at = either(sum.started_at.take(), row.started_at, earlier);
     sum.since_seconds = either(sum.since_seconds, row.since_seconds, f64::max);
     sum.silent_seconds = either(sum.silent_seconds, row.silent_seconds, f64::min);
     sum.judge();
@@ -208,6 +211,8 @@ struct Sums {
     pulls: u64,
     /// The protocols of its publishers, each as its bit.
     protocols: u16,
+    /// When the first of its publishers began: milliseconds since 1970.
+    started: Option<u64>,
     since: Option<f64>,
     silent: Option<f64>,
     keyframes: Option<f64>,
@@ -250,6 +255,7 @@ impl From<&Publisher> for Sums {
         Self {
             bps_in: publisher.bps,
             protocols: bit_of(publisher.protocol),
+            started: Some(publisher.started),
             since: Some(publisher.age.as_secs_f64()),
             silent: publisher.silent.map(|silent| silent.as_secs_f64()),
             keyframes: publisher.keyframes.map(|apart| apart.as_secs_f64()),
@@ -264,6 +270,7 @@ impl Sums {
         self.bps_out += other.bps_out;
         self.pulls += other.pulls;
         self.protocols |= other.protocols;
+        self.started = either(self.started, other.started, u64::min);
         self.since = either(self.since, other.since, f64::max);
         self.silent = either(self.silent, other.silent, f64::min);
         self.keyframes = either(self.keyframes, other.keyframes, f64::max);
@@ -291,10 +298,18 @@ const fn bit_of(protocol: Protocol) -> u16 {
 }
 
 /// What two sums that may be missing are together.
-fn either(ours: Option<f64>, theirs: Option<f64>, both: fn(f64, f64) -> f64) -> Option<f64> {
+fn either<T>(ours: Option<T>, theirs: Option<T>, both: fn(T, T) -> T) -> Option<T> {
     match (ours, theirs) {
         (Some(ours), Some(theirs)) => Some(both(ours, theirs)),
         (ours, theirs) => ours.or(theirs),
+    }
+}
+
+/// The earlier of two times.
+fn earlier(ours: String, theirs: String) -> String {
+    match millis_of(Some(&theirs)) < millis_of(Some(&ours)) {
+        true => theirs,
+        false => ours,
     }
 }
 
@@ -311,6 +326,7 @@ impl OwnStream {
             protocols: self.sums.protocols().map(str::to_owned).collect(),
             bps_in: self.sums.bps_in,
             bps_out: self.sums.bps_out,
+            started_at: self.sums.started.and_then(time_of),
             since_seconds: self.sums.since,
             silent_seconds: self.sums.silent,
             keyframe_seconds: self.sums.keyframes,
@@ -326,7 +342,7 @@ impl Listed for OwnStream {
         let PlacementRow { key, origin, .. } = &self.placed;
         Cursor {
             key: match column {
-                "age" => Key::of(self.sums.since.map_or(0, millis)),
+                "age" => by_age(self.sums.started.unwrap_or(u64::MAX)),
                 "origin" => Key::from(origin.as_str()),
                 "out" => Key::of(self.sums.bps_out),
                 "players" => Key::of(self.sums.numbers(&self.placed).players),
@@ -388,7 +404,7 @@ const KEPT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
-    use super::super::list::tests::table;
+    use super::super::list::tests::{each_row_is_on_one_page, table};
     use super::*;
 
     #[test]
@@ -469,6 +485,56 @@ mod tests {
                     "{filter}"
                 );
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_time_passes_each_stream_is_on_one_page() {
+        let (table, _open) = table(200);
+        let row = |number: u32| PlacementRow {
+            key: format!("__defaultVhost__/live/cam-{number}"),
+            origin: format!("origin-{}", number % 2),
+            sessions: 10,
+            publishers: 1,
+        };
+        // The last three have no publisher, and no age.
+        let placements: Vec<PlacementRow> = (0..23).map(row).collect();
+        let documents = |proxy| {
+            let rows = rows_of(&table, placements.clone());
+            let documents: Vec<Stream> = rows.iter().map(|row| row.document(Some(proxy))).collect();
+            documents
+        };
+        each_row_is_on_one_page(&STREAMS, 23, |asked| {
+            let rows = rows_of(&table, placements.clone());
+            of_documents(select(rows.iter(), asked), |row| row.document(Some("p")))
+        })
+        .await;
+        each_row_is_on_one_page(&STREAMS, 23, |asked| {
+            let all = combined([documents("p"), documents("q")].concat());
+            of_documents(select(all.iter(), asked), Stream::clone)
+        })
+        .await;
+    }
+
+    #[test]
+    fn a_stream_is_as_old_as_its_first_publisher_at_any_proxy() {
+        let row = |proxy: &str, started: Option<&str>| Stream {
+            stream: "live/a".to_owned(),
+            origin: "one".to_owned(),
+            proxies: vec![proxy.to_owned()],
+            started_at: started.map(str::to_owned),
+            ..Stream::default()
+        };
+        let (early, late) = ("2026-11-30T12:00:00Z", "2026-11-30T12:00:00.5Z");
+        for (ours, theirs, expected) in [
+            (None, None, None),
+            (Some(late), None, Some(late)),
+            (None, Some(early), Some(early)),
+            (Some(late), Some(early), Some(early)),
+            (Some(early), Some(late), Some(early)),
+        ] {
+            let all = combined(vec![row("p", ours), row("q", theirs)]);
+            assert_eq!(all[0].started_at.as_deref(), expected, "{ours:?} {theirs:?}");
         }
     }
 

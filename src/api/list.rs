@@ -181,13 +181,6 @@ impl Session {
     pub const fn bps(&self) -> u64 {
         self.bps_to_client + self.bps_to_origin
     }
-
-    /// When it began: milliseconds since 1970.
-    fn started_millis(&self) -> u64 {
-        let at = self.started_at.as_deref();
-        let at = at.and_then(|at| at.parse::<Timestamp>().ok());
-        at.map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0))
-    }
 }
 
 impl Stream {
@@ -242,7 +235,7 @@ impl StreamNumbers {
 impl Listed for Session {
     fn place(&self, column: &str) -> Cursor<'_> {
         let key = match column {
-            "age" => by_age(self.started_millis()),
+            "age" => by_age(millis_of(self.started_at.as_deref()).unwrap_or(0)),
             "bytes" => Key::of(self.bytes_to_client + self.bytes_to_origin),
             "client" => Key::from(self.client.as_str()),
             "origin" => Key::from(self.origin.as_deref().unwrap_or_default()),
@@ -339,7 +332,8 @@ impl Listed for Stream {
     fn place(&self, column: &str) -> Cursor<'_> {
         Cursor {
             key: match column {
-                "age" => Key::of(self.since_seconds.map_or(0, millis)),
+                // One that nobody publishes has no age.
+                "age" => by_age(millis_of(self.started_at.as_deref()).unwrap_or(u64::MAX)),
                 "origin" => Key::from(self.origin.as_str()),
                 "out" => Key::of(self.bps_out),
                 "players" => Key::of(self.players),
@@ -430,8 +424,20 @@ pub fn by_age<'a>(at: u64) -> Key<'a> {
     Key::Number(i64::try_from(at).map_or(i64::MIN, |at| -at))
 }
 
-/// A time as a key, to the millisecond. Times are never negative.
-pub fn millis(seconds: f64) -> u64 {
+/// Milliseconds since 1970 of a time as documents have it (RFC 3339).
+pub fn millis_of(at: Option<&str>) -> Option<u64> {
+    let at: Timestamp = at?.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok()
+}
+
+/// The time so many milliseconds after 1970, as documents have it (RFC 3339).
+pub fn time_of(millis: u64) -> Option<String> {
+    let at = Timestamp::from_millisecond(i64::try_from(millis).ok()?);
+    at.ok().map(|at| at.to_string())
+}
+
+/// A duration as a key, to the millisecond. Durations are never negative.
+fn millis(seconds: f64) -> u64 {
     (seconds * 1000.0) as u64
 }
 

@@ -17,7 +17,7 @@ pub use console::{
 pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumbers};
 pub use list::{
     EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers, by_age,
-    millis,
+    millis_of, time_of,
 };
 pub use rebalance::{Overloaded, PlannedMove, Rebalance};
 pub use said::{Said, SaidAudio, SaidClient, SaidOfOrigin, SaidVideo, SilentOrigin};
@@ -456,7 +456,9 @@ pub struct Stream {
     pub bps_in: u64,
     /// Bits per second to its players, averaged over some seconds.
     pub bps_out: u64,
-    /// Since its first publisher began; none without one.
+    /// When its first publisher began (RFC 3339); none without one.
+    pub started_at: Option<String>,
+    /// Since then.
     pub since_seconds: Option<f64>,
     /// Since a publisher last sent something; none without one.
     pub silent_seconds: Option<f64>,
@@ -805,7 +807,8 @@ mod tests {
             "bytes_to_client": 3, "bytes_to_origin": 123_456_789, "bps_to_client": 0, "bps_to_origin": 5_000_000,
             "setup_seconds": 0.1, "stalls": 0, "holds": []});
         let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "pulls": 1, "proxies": ["p1"],
-            "state": "live", "protocols": ["rtmp"], "bps_in": 5_000_000, "bps_out": 0, "since_seconds": 2.5,
+            "state": "live", "protocols": ["rtmp"], "bps_in": 5_000_000, "bps_out": 0,
+            "started_at": "2026-11-28T12:00:00Z", "since_seconds": 2.5,
             "silent_seconds": null});
         let peer = json!({"id": "p2", "system": null, "started": "2026-11-28T12:00:00Z", "version": "0.1.0",
             "reads": {"build": 1}});

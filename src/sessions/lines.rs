@@ -64,6 +64,8 @@ pub(crate) struct Publisher {
     pub(crate) protocol: Protocol,
     /// Bits per second that it sends.
     pub(crate) bps: u64,
+    /// When it began: milliseconds since 1970.
+    pub(crate) started: u64,
     pub(crate) age: Duration,
     /// For how long it has sent nothing; `None` while it connects and has nothing to send yet.
     pub(crate) silent: Option<Duration>,
@@ -106,21 +108,23 @@ impl Lines {
             of(row, Direction::ToClient) + of(row, Direction::ToOrigin)
         };
         let state = row.state();
+        let started = row.started_at.duration_since(UNIX_EPOCH);
+        let started = started.map_or(0, |since| since.as_millis());
+        let started = u64::try_from(started).unwrap_or(u64::MAX);
         if action == Action::Publish {
             self.publishers.push(Publisher {
                 key: self.names[name as usize].1,
                 protocol,
                 bps: row.bps(Direction::ToOrigin),
+                started,
                 age: row.age_at(now),
                 silent: (state != State::Connecting).then(|| row.client_silent_for()),
                 keyframes: row.keyframes(),
             });
         }
-        let started = row.started_at.duration_since(UNIX_EPOCH);
-        let started = started.map_or(0, |since| since.as_millis());
         self.lines.push(Line {
             id: row.id,
-            started: u64::try_from(started).unwrap_or(u64::MAX),
+            started,
             bytes: both(Row::bytes),
             bps_to_client: row.bps(Direction::ToClient),
             bps: both(Row::bps),

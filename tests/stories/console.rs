@@ -172,6 +172,54 @@ async fn lists_come_in_pages_and_whole_where_nothing_is_asked() {
 }
 
 #[tokio::test]
+async fn a_walk_finds_each_row_once_however_a_list_is_sorted() {
+    let names = ["stays/a", "stays/b", "stays/c", "ends/d", "ends/e"];
+    let (house, _one, mut publishers) = house_with(&names).await;
+    let others = [
+        Stub::start(Manner::Grants).await,
+        Stub::start(Manner::Grants).await,
+    ];
+    for (id, origin) in ["two", "three"].into_iter().zip(&others) {
+        house.register(id, origin.at);
+    }
+    publishers.truncate(3);
+    house.until_sessions(3).await;
+    until_told("two have ended", async || {
+        document(&house, "/api/v1/events?kind=lost").await["total"] == 2
+    })
+    .await;
+    for (list, rows, name, filter) in [
+        ("events", "events", "id", ""),
+        ("origins", "origins", "id", ""),
+        ("sessions", "sessions", "id", ""),
+        ("sessions/ended", "sessions", "id", ""),
+        // The place of one that ended may be forgotten at any time.
+        ("streams", "streams", "stream", "q=stays&"),
+    ] {
+        let (_, refusal) = get(house.at.system, &format!("/api/v1/{list}?sort=nothing")).await;
+        let sorts = refusal.split_once("sort: one of ").expect("the sorts").1;
+        let sorts = sorts.split_once(", with -").expect("the sorts").0;
+        // What clients do changes these at any time.
+        let stays =
+            |sort: &&str| !["bytes", "load", "out", "players", "rate"].contains(sort);
+        let sorted = async |query: &str| {
+            let path = format!("/api/v1/{list}?{filter}{query}");
+            let mut found = walk(&house, &path, rows, name).await.concat();
+            found.sort_by_key(Value::to_string);
+            found
+        };
+        let whole = sorted("limit=200").await;
+        assert!(whole.len() > 1, "{list}: {whole:?}");
+        for sort in sorts.split(", ").filter(stays) {
+            for sort in [sort.to_owned(), format!("-{sort}")] {
+                let found = sorted(&format!("sort={sort}&limit=1")).await;
+                assert_eq!(found, whole, "{list} by {sort}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn origins_are_sorted_and_filtered_by_the_proxy() {
     let house = House::open("").await;
     let stub = Stub::start(Manner::Grants).await;
