@@ -21,8 +21,11 @@ use crate::net::entrance::Ends;
 pub struct Shown {
     /// Every setting in effect; secrets are masked.
     pub settings: Vec<Setting>,
-    /// Each listener by its name (`rtmp`, `http`, `api`, `srt`, `rtsp`, `rtc`), with its first address.
+    /// Each listener by its name (`rtmp`, `http`, `api`, `srt`, `rtsp`, `rtc`), with its first address; `rtmp_tls` and so on where
+    /// TLS has a port of its own.
     pub listeners: Vec<(&'static str, SocketAddr)>,
+    /// Listeners that take no client without TLS on any of their ports.
+    pub tls_alone: Vec<&'static str>,
     /// How clients reach a listener, by its name: `rtmp` → `rtmp://live.example.com`.
     pub public: Vec<(String, String)>,
 }
@@ -93,7 +96,7 @@ pub(super) async fn said(
 impl Shown {
     /// The protocols of clients for which there is a listener, in order.
     pub(super) fn protocols(&self) -> impl Iterator<Item = Protocol> {
-        let listens = |wanted| self.listeners.iter().any(|(name, _)| *name == wanted);
+        let listens = |wanted| self.reached(wanted).is_some();
         let all = Protocol::ALL.into_iter();
         all.filter(move |protocol| match protocol {
             Protocol::HttpAac
@@ -109,6 +112,20 @@ impl Shown {
         })
     }
 
+    /// Where clients reach a listener, and whether they have to come with TLS: where it takes others too, they need not.
+    fn reached(&self, name: &str) -> Option<(SocketAddr, bool)> {
+        let at = |wanted: &str| {
+            let mut all = self.listeners.iter();
+            all.find(|(known, _)| *known == wanted)
+                .map(|(_, address)| *address)
+        };
+        let shared = at(name);
+        if let Some(address) = shared.filter(|_| !self.tls_alone.contains(&name)) {
+            return Some((address, false));
+        }
+        Some((at(&format!("{name}_tls")).or(shared)?, true))
+    }
+
     /// Every address of a stream, on the machine that the caller calls `host` unless the settings say another. What speaks HTTP is
     /// below `front`, where the caller comes by a web server that serves a folder from here.
     fn links(&self, stream: &StreamUrl, host: &str, front: Option<&str>) -> Vec<StreamAddress> {
@@ -116,12 +133,14 @@ impl Shown {
         let mut links = Vec::new();
         for (name, scheme, forms) in FORMS {
             let public = self.public.iter().find(|(known, _)| known == name);
-            let listens = self.listeners.iter().find(|(known, _)| known == name);
             let front = front.filter(|_| *scheme == "http");
-            let base = match (public, listens, front) {
+            let base = match (public, self.reached(name), front) {
                 (Some((_, base)), ..) => base.trim_end_matches('/').to_owned(),
                 (None, Some(_), Some(front)) => front.to_owned(),
-                (None, Some((_, address)), None) => format!("{scheme}://{host}:{}", address.port()),
+                (None, Some((address, is_tls)), None) => {
+                    let secure = if is_tls { "s" } else { "" };
+                    format!("{scheme}{secure}://{host}:{}", address.port())
+                }
                 (None, None, _) => continue,
             };
             for (protocol, action, form) in *forms {
@@ -151,7 +170,7 @@ fn without_port(host: &str) -> &str {
 /// The protocol, the action, and what follows the address of a listener.
 type Forms = &'static [(&'static str, &'static str, &'static str)];
 
-/// A listener, its scheme, and its forms of a stream's address.
+/// A listener, its scheme, to which TLS adds an `s`, and its forms of a stream's address.
 const FORMS: &[(&str, &str, Forms)] = &[
     (
         "rtmp",
@@ -216,6 +235,109 @@ mod tests {
             "https://example.com:8443/media/rtc/v1/whip/?app=live&stream=cam"
         );
         assert_eq!(urls[2], "rtsp://example.com:10554/live/cam");
+    }
+
+    #[test]
+    fn who_has_to_come_with_tls_is_told_so_by_the_scheme() {
+        let port = |port: u16| SocketAddr::from(([0, 0, 0, 0], port));
+        let all = |name: &'static str, own: &'static str| {
+            vec![(name, port(1000)), (own, port(2000))]
+        };
+        let stream = StreamUrl::new("", "live", "cam").expect("a stream");
+        // What listens, which of them takes nobody without TLS, how the stream is published and how it is played first (an empty
+        // text if it is not), and the protocols.
+        type Row<'a> = (
+            Vec<(&'static str, SocketAddr)>,
+            Vec<&'static str>,
+            &'a str,
+            &'a str,
+            &'a [&'a str],
+        );
+        let http: &[&str] = &["http_aac", "http_flv", "http_mp3", "http_segments", "http_ts"];
+        let rows: [Row<'_>; 11] = [
+            (vec![], vec![], "", "", &[]),
+            (
+                all("rtmp", "rtmp_tls"),
+                vec![],
+                "rtmp://a:1000/live/cam",
+                "rtmp://a:1000/live/cam",
+                &["rtmp"],
+            ),
+            (
+                vec![("rtmp_tls", port(2000))],
+                vec![],
+                "rtmps://a:2000/live/cam",
+                "rtmps://a:2000/live/cam",
+                &["rtmp"],
+            ),
+            (
+                vec![("rtmp", port(1000))],
+                vec!["rtmp"],
+                "rtmps://a:1000/live/cam",
+                "rtmps://a:1000/live/cam",
+                &["rtmp"],
+            ),
+            (
+                all("rtmp", "rtmp_tls"),
+                vec!["rtmp"],
+                "rtmps://a:2000/live/cam",
+                "rtmps://a:2000/live/cam",
+                &["rtmp"],
+            ),
+            (
+                vec![("rtsp_tls", port(2000))],
+                vec![],
+                "rtsps://a:2000/live/cam",
+                "rtsps://a:2000/live/cam",
+                &["rtsp"],
+            ),
+            (
+                vec![("http_tls", port(2000))],
+                vec![],
+                "",
+                "https://a:2000/live/cam.flv",
+                http,
+            ),
+            (
+                all("http", "http_tls"),
+                vec!["rtmp"],
+                "",
+                "http://a:1000/live/cam.flv",
+                http,
+            ),
+            (
+                vec![("api_tls", port(2000)), ("rtc", port(3000))],
+                vec![],
+                "https://a:2000/rtc/v1/whip/?app=live&stream=cam",
+                "https://a:2000/rtc/v1/whep/?app=live&stream=cam",
+                &["webrtc"],
+            ),
+            (
+                vec![("srt", port(1000))],
+                vec![],
+                "srt://a:1000?streamid=#!::r=live/cam,m=publish",
+                "srt://a:1000?streamid=#!::r=live/cam,m=request",
+                &["srt"],
+            ),
+            (vec![("system_tls", port(2000))], vec![], "", "", &[]),
+        ];
+        for (listeners, tls_alone, publish, play, protocols) in rows {
+            let what = format!("{listeners:?} {tls_alone:?}");
+            let shown = Shown {
+                listeners,
+                tls_alone,
+                ..Shown::default()
+            };
+            let links = shown.links(&stream, "a", None);
+            let first = |action: &str| {
+                let link = links.iter().find(|link| link.action == action);
+                link.map_or("", |link| link.url.as_str())
+            };
+            assert_eq!((first("publish"), first("play")), (publish, play), "{what}");
+            let mut spoken: Vec<&str> = shown.protocols().map(Protocol::as_str).collect();
+            spoken.sort_unstable();
+            assert_eq!(spoken, protocols, "{what}");
+        }
     }
 
     #[test]

@@ -208,9 +208,12 @@ impl Server {
             shown,
             systemd,
         } = self;
+        let tls_of_listeners = settings.tls_of_listeners().into_iter();
+        let tls_alone = tls_of_listeners.filter(|(_, tls)| tls.required);
         let shown = Shown {
             settings: shown,
             listeners: sockets.named(),
+            tls_alone: tls_alone.map(|(name, _)| name).collect(),
             public: settings.console.public.clone(),
         };
         let shutdown = settings.shutdown.clone();

@@ -135,7 +135,6 @@ impl Sockets {
 
     /// Where each listener is, with the ports the system chose for port 0.
     pub fn addresses(&self) -> Addresses {
-        let first = |sockets: &[TcpListener]| sockets.first()?.local_addr().ok();
         Addresses {
             rtmp: first(&self.rtmp),
             http: first(&self.http),
@@ -149,17 +148,24 @@ impl Sockets {
         }
     }
 
-    /// The listeners for clients by their names, and the system API, each with its first address.
+    /// The listeners for clients by their names, and the system API, each with its first address; and the same for ports that
+    /// are for TLS alone.
     pub(super) fn named(&self) -> Vec<(&'static str, SocketAddr)> {
         let at = self.addresses();
+        let tls = &self.tls;
         let all = [
             ("rtmp", at.rtmp),
+            ("rtmp_tls", first(&tls.rtmp)),
             ("http", at.http),
+            ("http_tls", first(&tls.http)),
             ("api", at.api),
+            ("api_tls", first(&tls.api)),
             ("srt", at.srt),
             ("rtsp", at.rtsp),
+            ("rtsp_tls", first(&tls.rtsp)),
             ("rtc", at.rtc),
             ("system", at.system),
+            ("system_tls", first(&tls.system)),
         ];
         let open = all.into_iter();
         open.filter_map(|(name, address)| Some((name, address?)))
@@ -345,6 +351,11 @@ fn bind_shards(listen: &Listen) -> Result<Vec<Entries>, NotBound> {
         listen.every_interface(),
         workers::per_core(),
     )
+}
+
+/// The first address of a listener; `None` for one that is closed.
+fn first(sockets: &[TcpListener]) -> Option<SocketAddr> {
+    sockets.first()?.local_addr().ok()
 }
 
 fn addresses_of(shards: &[Entries]) -> impl Iterator<Item = SocketAddr> + '_ {
