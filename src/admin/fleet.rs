@@ -111,7 +111,7 @@ pub(super) async fn origins(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let members = system.proxy.registry().origins();
-    let (origins, missing) = system.merged_origins(&members, question.scope).await;
+    let (origins, missing) = system.merged_origins(members, question.scope).await;
     let coverage = Coverage::of(question.scope, missing);
     let Some(asked) = asked else {
         return data(api::Origins {
@@ -143,7 +143,7 @@ pub(super) async fn origin(
     let Some(member) = system.proxy.registry().member(&id) else {
         return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
     };
-    let (mut origins, _) = system.merged_origins(&[(id, member)], asked.scope).await;
+    let (mut origins, _) = system.merged_origins(vec![(id, member)], asked.scope).await;
     match origins.pop() {
         Some(origin) => data(origin).into_response(),
         None => problem(StatusCode::NOT_FOUND, NO_ORIGIN),
@@ -162,9 +162,28 @@ impl System {
     /// The documents of origins, with what the other proxies have on them, and who did not say.
     async fn merged_origins(
         &self,
-        members: &[(OriginId, Member)],
+        members: Vec<(OriginId, Member)>,
         scope: Scope,
     ) -> (Vec<api::Origin>, Vec<Missing>) {
+        let own = move |system: &Self| system.own_origins(&members);
+        let mut origins = self.looked(own).await;
+        let others = self.other_origins(scope).await;
+        for own in &mut origins {
+            for theirs in others.of(&own.id) {
+                own.sessions += theirs.sessions;
+                own.legs += theirs.legs;
+                own.bps += theirs.bps;
+                own.streams = own.streams.max(theirs.streams);
+            }
+            if let Some(drain) = &mut own.drain {
+                others.add_to(&own.id, drain);
+            }
+        }
+        (origins, others.missing)
+    }
+
+    /// The documents of origins, with what this proxy has on them.
+    fn own_origins(&self, members: &[(OriginId, Member)]) -> Vec<api::Origin> {
         let lines = self.proxy.sessions().lines();
         let mut counts = vec![0; lines.origins.len()];
         for line in lines.scattered().filter(|line| !line.is_preview) {
@@ -185,20 +204,7 @@ impl System {
                 ..origin_document(self, id, member)
             }
         };
-        let mut origins: Vec<api::Origin> = members.iter().map(document).collect();
-        let others = self.other_origins(scope).await;
-        for own in &mut origins {
-            for theirs in others.of(&own.id) {
-                own.sessions += theirs.sessions;
-                own.legs += theirs.legs;
-                own.bps += theirs.bps;
-                own.streams = own.streams.max(theirs.streams);
-            }
-            if let Some(drain) = &mut own.drain {
-                others.add_to(&own.id, drain);
-            }
-        }
-        (origins, others.missing)
+        members.iter().map(document).collect()
     }
 
     /// Asks the other proxies what they have on origins.
@@ -294,11 +300,13 @@ pub(super) async fn end_stream(
 
 /// Every open session of all proxies that are asked, oldest first for each of them.
 pub(super) async fn all_sessions(system: &System, scope: Scope) -> api::Sessions {
-    let rows = system.proxy.sessions().list();
-    let mut sessions: Vec<api::Session> = rows
-        .iter()
-        .map(|row| session_document(system.own_id(), row))
-        .collect();
+    let own = |system: &System| -> Vec<api::Session> {
+        let rows = system.proxy.sessions().list();
+        rows.iter()
+            .map(|row| session_document(system.own_id(), row))
+            .collect()
+    };
+    let mut sessions = system.looked(own).await;
     let path = "/api/v1/sessions";
     let said = system
         .ask_all::<api::Sessions>(scope, Method::GET, path)

@@ -1,11 +1,13 @@
 //! Is it alive, may it get clients, which version is it, and how is it doing.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use super::System;
+use super::{System, beside};
 use crate::api::{Alive, Version};
 use crate::metrics::{Format, Metrics};
 use crate::net::versions;
@@ -30,7 +32,8 @@ pub(super) async fn versions() -> Json<Version> {
 
 /// `GET /metrics`: OpenMetrics text, or the older format for those who ask for it.
 pub(super) async fn metrics(State(system): State<System>, headers: HeaderMap) -> Response {
-    exposition(system.proxy.metrics(), &headers)
+    let metrics = Arc::clone(system.proxy.metrics());
+    beside(move || exposition(&metrics, &headers)).await
 }
 
 /// What a scraper gets.

@@ -22,7 +22,7 @@ use sluicegate_core::stream::{Action, Protocol};
 
 use super::columns::{ENDED, EVENTS, SESSIONS};
 use super::fleet::{all_sessions, session_document};
-use super::{System, lookup, problem};
+use super::{System, beside, lookup, problem};
 use crate::api::{
     self, Coverage, EndedSession, EndedSessions, Envelope, Events, Listing, Scope, Sessions, by_age,
 };
@@ -253,9 +253,13 @@ pub(super) async fn sessions(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let Some(asked) = asked else {
-        return Json(Envelope::of(all_sessions(&system, question.scope).await)).into_response();
+        let all = all_sessions(&system, question.scope).await;
+        return beside(move || Json(Envelope::of(all)).into_response()).await;
     };
-    let own = page_of_open(system.proxy.sessions(), system.own_id(), &asked);
+    let page = |system: &System, asked: &ListQuery| {
+        page_of_open(system.proxy.sessions(), system.own_id(), asked)
+    };
+    let own = system.own_page(&asked, page).await;
     let document = system
         .gathered::<Sessions>(&question, &asked, "/api/v1/sessions", own)
         .await;
@@ -273,7 +277,10 @@ pub(super) async fn ended(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let asked = asked.unwrap_or_else(|| first_page(&ENDED));
-    let own = page_of_ended(system.proxy.sessions(), system.own_id(), &asked);
+    let page = |system: &System, asked: &ListQuery| {
+        page_of_ended(system.proxy.sessions(), system.own_id(), asked)
+    };
+    let own = system.own_page(&asked, page).await;
     let document = system
         .gathered::<EndedSessions>(&question, &asked, "/api/v1/sessions/ended", own)
         .await;
@@ -305,7 +312,7 @@ pub(super) async fn events(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let asked = asked.unwrap_or_else(|| first_page(&EVENTS));
-    let own = page_of_events(&system, &asked);
+    let own = system.own_page(&asked, page_of_events).await;
     let document = system
         .gathered::<Events>(&question, &asked, "/api/v1/events", own)
         .await;
@@ -385,6 +392,16 @@ pub(super) fn event_document(system: &System, event: Event) -> api::Event {
 }
 
 impl System {
+    /// The page of the rows of this proxy.
+    pub(super) async fn own_page<R: Send + 'static>(
+        &self,
+        asked: &ListQuery,
+        page: fn(&Self, &ListQuery) -> Page<R>,
+    ) -> Page<R> {
+        let asked = asked.clone();
+        self.looked(move |system| page(system, &asked)).await
+    }
+
     /// A page of the rows of all proxies, each of which chose its own.
     async fn gathered<D: Listing>(
         &self,

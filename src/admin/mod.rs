@@ -25,6 +25,8 @@ mod streams;
 mod tap;
 mod watch;
 
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,7 @@ use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::http::base::BasePath;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -81,6 +84,8 @@ pub struct System {
     begun: Begun,
     /// Whoever changes what is wanted of an origin holds it: of the last two, one stays.
     duties: Arc<tokio::sync::Mutex<()>>,
+    /// Whoever looks at whole tables holds the one place.
+    looks: Arc<Semaphore>,
     taps: Arc<Semaphore>,
     previews: Arc<Semaphore>,
     /// Where pictures of streams come from.
@@ -283,6 +288,7 @@ impl System {
             tries: Arc::default(),
             begun: Begun::now(),
             duties: Arc::default(),
+            looks: Arc::new(Semaphore::new(1)),
             taps: Arc::new(Semaphore::new(tap::MOST_TAPS)),
             previews: Arc::new(Semaphore::new(preview::MOST_LOOKS)),
             hub: None,
@@ -312,6 +318,16 @@ impl System {
     pub fn under(mut self, trusted_proxies: Arc<[Network]>, base_path: BasePath) -> Self {
         (self.trusted_proxies, self.base_path) = (trusted_proxies, base_path);
         self
+    }
+
+    /// Looks at whole tables, [`beside`] all else. One looks at a time, so that all who do take one core at most.
+    async fn looked<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let _turn = self.looks.acquire().await;
+        let system = self.clone();
+        beside(move || look(&system)).await
     }
 
     /// The folder under which the sender of a request reaches us.
@@ -375,8 +391,21 @@ impl System {
 
 /// A surface with `/metrics` and nothing else, for a port of its own.
 pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
-    let render = async move |headers: HeaderMap| health::exposition(&metrics, &headers);
+    let render = async move |headers: HeaderMap| {
+        let metrics = Arc::clone(&metrics);
+        beside(move || health::exposition(&metrics, &headers)).await
+    };
     Router::new().route("/metrics", get(render))
+}
+
+/// Does what takes long on a thread of its own: the one that requests are answered on accepts connections, too.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The process ends, and nobody is answered any more.
+        Err(Err(_)) => pending().await,
+    }
 }
 
 /// Serves one connection of the system API.

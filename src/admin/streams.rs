@@ -15,7 +15,7 @@ use sluicegate_core::stream::{Action, PlacementKey, Protocol};
 use super::asked::{Path, Query};
 use super::columns::STREAMS;
 use super::list::{ListRequest, answered, fitting, of_documents};
-use super::{System, cluster, lookup, problem};
+use super::{System, beside, cluster, lookup, problem};
 use crate::api::{
     Coverage, Envelope, Listing, Scope, Stream, StreamNumbers, Streams, by_age, millis_of, time_of,
 };
@@ -33,7 +33,8 @@ pub(super) async fn streams(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let Some(asked) = asked else {
-        return Json(Envelope::of(all_streams(&system, question.scope).await)).into_response();
+        let all = all_streams(&system, question.scope).await;
+        return beside(move || Json(Envelope::of(all)).into_response()).await;
     };
     let document = match is_by_name(&asked) {
         true => streams_by_name(&system, &question, &asked).await,
@@ -51,9 +52,7 @@ fn is_by_name(asked: &ListQuery) -> bool {
 }
 
 async fn streams_by_name(system: &System, question: &ListRequest, asked: &ListQuery) -> Streams {
-    let rows = system.own_streams();
-    let document = |row: &OwnStream| row.document(system.own_id());
-    let own = of_documents(select(rows.iter(), asked), document);
+    let own = system.own_page(asked, page_of_own).await;
     let path = format!("/api/v1/streams?{}", question.query);
     let said = system.ask_all::<Streams>(question.scope, Method::GET, &path);
     let (documents, missing) = said.await.documents();
@@ -84,14 +83,23 @@ async fn streams_by_name(system: &System, question: &ListRequest, asked: &ListQu
 /// A list that depends on sums over all proxies. Only a proxy that has all rows can say which are the greatest.
 async fn streams_by_sums(system: &System, question: &ListRequest, asked: &ListQuery) -> Streams {
     if system.peers(question.scope).is_empty() {
-        let rows = system.own_streams();
-        let document = |row: &OwnStream| row.document(system.own_id());
-        let page = of_documents(select(rows.iter(), asked), document);
+        let page = system.own_page(asked, page_of_own).await;
         return Streams::of(page, asked.sort, Coverage::of(question.scope, Vec::new()));
     }
     let all = all_streams(system, question.scope).await;
-    let page = of_documents(select(all.streams.iter(), asked), Stream::clone);
-    Streams::of(page, asked.sort, all.coverage)
+    let asked = asked.clone();
+    beside(move || {
+        let page = of_documents(select(all.streams.iter(), &asked), Stream::clone);
+        Streams::of(page, asked.sort, all.coverage)
+    })
+    .await
+}
+
+/// The page of the streams of this proxy.
+fn page_of_own(system: &System, asked: &ListQuery) -> Page<Stream> {
+    let rows = system.own_streams();
+    let document = |row: &OwnStream| row.document(system.own_id());
+    of_documents(select(rows.iter(), asked), document)
 }
 
 /// `GET /api/v1/streams/{stream}`.
@@ -124,9 +132,13 @@ pub(super) async fn stream(
 
 /// Every placed stream of all proxies that are asked.
 pub(super) async fn all_streams(system: &System, scope: Scope) -> Streams {
-    let own = system.streams_now();
-    let own = own.iter().map(|row| row.document(system.own_id()));
-    let mut all: Vec<Stream> = own.collect();
+    let own = |system: &System| -> Vec<Stream> {
+        let own = system.streams_now();
+        own.iter()
+            .map(|row| row.document(system.own_id()))
+            .collect()
+    };
+    let mut all = system.looked(own).await;
     let path = "/api/v1/streams";
     let said = system.ask_all::<Streams>(scope, Method::GET, path).await;
     let (documents, missing) = said.documents();
@@ -136,7 +148,7 @@ pub(super) async fn all_streams(system: &System, scope: Scope) -> Streams {
             ..row
         }));
     }
-    let streams = combined(all);
+    let streams = beside(move || combined(all)).await;
     Streams {
         total: streams.len(),
         streams,

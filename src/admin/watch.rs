@@ -109,7 +109,7 @@ impl System {
                     self.store();
                 }
                 _ = origins.tick() => self.note_origins(),
-                _ = rules.tick() => self.note_findings(),
+                _ = rules.tick() => self.looked(Self::note_findings).await,
             }
         }
     }

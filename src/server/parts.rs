@@ -17,6 +17,7 @@ use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::place::placement;
 use sluicegate_core::place::policy;
 use sluicegate_core::place::shares::ClaimLimits;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
@@ -370,20 +371,25 @@ pub(super) async fn keep_sources(
     }
 }
 
-/// Runs what happens by the clock: idle sessions, silent origins, claims.
+/// Runs what happens by the clock: idle sessions, silent origins, claims. It goes through all sessions, which takes long where there
+/// are many, so it is done on a thread of its own: the one of this task accepts connections meanwhile.
 pub(super) async fn run_clocks(proxy: Proxy, end: CancellationToken) {
     let mut sessions = tokio::time::interval(Duration::from_millis(250));
     let mut registry = tokio::time::interval(Duration::from_secs(1));
     loop {
-        tokio::select! {
+        let due: fn(&Proxy) = tokio::select! {
             () = end.cancelled() => return,
-            _ = sessions.tick() => proxy.sessions().end_overdue(),
-            _ = registry.tick() => {
+            _ = sessions.tick() => |proxy| proxy.sessions().end_overdue(),
+            _ = registry.tick() => |proxy| {
                 proxy.measure();
                 proxy.registry().sweep();
+                proxy.sessions().renew_lines();
                 logging::report_left_out();
-            }
-        }
+            },
+        };
+        let proxy = proxy.clone();
+        // A panic is in the log, and ends this round alone.
+        let _ = spawn_blocking(move || due(&proxy)).await;
     }
 }
 

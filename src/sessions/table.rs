@@ -213,7 +213,6 @@ impl Sessions {
             totals.bps_out += row.bps(Direction::ToClient);
         }
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
-        self.renew_lines();
     }
 
     /// Sessions by action and what they carry together, at most a second old; the other totals are zero.

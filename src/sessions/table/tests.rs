@@ -193,6 +193,7 @@ async fn lists_of_many_sessions_are_made_once_a_second_while_somebody_looks() {
     let second = async || {
         tokio::time::advance(Duration::from_secs(1)).await;
         table.measure(|_, _| {});
+        table.renew_lines();
     };
     open.extend((0..9).map(|_| opened(&table, Action::Play).unwrap()));
     let first = table.lines();
