@@ -48,6 +48,14 @@ impl Duties {
         later
     }
 
+    /// The time of a word that is said now: later than all that are known, whatever the clocks of the proxies that said them.
+    fn next_time(&self, origin: &OriginId) -> u64 {
+        let now = unix_time::millis();
+        let words = self.lock();
+        let known = words.get(origin).map(|known| known.record.at);
+        known.map_or(now, |known| now.max(known.saturating_add(1)))
+    }
+
     fn all(&self) -> Vec<(OriginId, HeardReport)> {
         let words = self.lock();
         words.iter().map(|(id, word)| (id.clone(), *word)).collect()
@@ -61,13 +69,13 @@ impl Duties {
 impl Cluster {
     /// Tells all proxies what is wanted of an origin from now on. `time_limit` is how long its sessions may finish.
     pub async fn tell_duty(&self, origin: &OriginId, duty: Duty, time_limit: Option<Duration>) {
-        let at = unix_time::millis();
+        let at = self.duties.next_time(origin);
         let wanted = match duty {
             Duty::Active => Wanted::Active,
             Duty::Disabled => Wanted::Disabled,
             Duty::Draining(_) => Wanted::Draining(time_limit.map(|time_limit| {
                 let time_limit = u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX);
-                at.saturating_add(time_limit)
+                unix_time::millis().saturating_add(time_limit)
             })),
         };
         let word = DutyRecord { at, wanted };
@@ -83,7 +91,7 @@ impl Cluster {
         };
         let wanted = if used { Wanted::Leaving } else { Wanted::Gone };
         let word = DutyRecord {
-            at: unix_time::millis(),
+            at: self.duties.next_time(origin),
             wanted,
         };
         self.duties.take(origin, word);
@@ -106,7 +114,7 @@ impl Cluster {
                 Some(Duty::Draining(drain)) if drain.cause == Cause::Deregistered
             );
             if !word.lasts() && leaves && self.registry.left(&origin).total() > 0 {
-                let at = unix_time::millis().max(word.record.at.saturating_add(1));
+                let at = self.duties.next_time(&origin);
                 let wanted = Wanted::Leaving;
                 let word = DutyRecord { at, wanted };
                 self.duties.take(&origin, word);
@@ -221,3 +229,20 @@ fn key_of(origin: &OriginId) -> String {
 const LEAVING: Duration = Duration::from_secs(30);
 /// Origins that something was said of.
 const MOST_WORDS: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_counts_also_where_a_clock_is_behind() {
+        let duties = Duties::default();
+        let origin = OriginId::from("one");
+        let said = |at, wanted| duties.take(&origin, DutyRecord { at, wanted });
+        let an_hour_ahead = unix_time::millis() + 3_600_000;
+        assert!(said(an_hour_ahead, Wanted::Disabled));
+        assert!(!said(unix_time::millis(), Wanted::Active), "as it was");
+        assert!(said(duties.next_time(&origin), Wanted::Active));
+        assert!(said(duties.next_time(&origin), Wanted::Disabled), "within one millisecond");
+    }
+}
