@@ -95,17 +95,14 @@ const change = async (text, [method, path], { undo, force, again }) => {
     const whole = missing ? `${text} Not by all proxies: ${missing}. Try again.` : text;
     toast(whole, undo && (() => change(undo[0], undo[1], { again })));
   } catch (error) {
-    if (force && FORCIBLE.test(error.message)) {
-      if (await ask({ ...force, lines: [`${wordsOf(error)}.`] })) await change(text, [method, `${path}&force=true`], { undo, again });
+    if (force && error.isForcible) {
+      if (await ask({ ...force, lines: [`${error.message}.`] })) await change(text, [method, `${path}&force=true`], { undo, again });
       return;
     }
-    toast(`Not done: ${wordsOf(error)}.`);
+    toast(`Not done: ${error.message}.`);
   }
   again();
 };
-// What is refused unless it is forced says so, to those who write requests themselves.
-const FORCIBLE = /; force=true.*$/;
-const wordsOf = (error) => error.message.replace(FORCIBLE, "");
 
 const DEADLINES = [["", "as long as they like"], ["10m", "10 minutes"], ["1h", "one hour"], ["0s", "end them now, one by one"]];
 
@@ -344,7 +341,7 @@ const changeEach = async (all, { doing, done, requestOf, undo }, again) => {
       if (missing) throw new Error(`not by all proxies: ${missing}`);
       made.push({ row, key, label });
     } catch (error) {
-      failed.push({ key, label, why: wordsOf(error) });
+      failed.push({ key, label, why: error.message });
     }
     await pause(PACE_MS);
   }

@@ -5,9 +5,10 @@ const PATIENCE_MS = 8000;
 
 /** An answer that was no success. */
 export class Refused extends Error {
-  constructor(status, words) {
+  /** `isForcible`: the same with `force=true` is done. */
+  constructor(status, words, isForcible = false) {
     super(words);
-    this.status = status;
+    Object.assign(this, { status, isForcible });
   }
 }
 
@@ -21,7 +22,7 @@ const ask = async (path, options = {}) => {
     if (response.ok) throw error;
     return {};
   });
-  if (!response.ok) throw new Refused(response.status, document.error ?? `the proxy answered ${response.status}`);
+  if (!response.ok) throw new Refused(response.status, document.error ?? `the proxy answered ${response.status}`, document.force === true);
   return document.data ?? document;
 };
 

@@ -81,6 +81,7 @@ impl Mistake {
             code: status.as_u16(),
             error: words,
             field,
+            ..Problem::default()
         })
     }
 }

@@ -13,9 +13,9 @@ use sluicegate_core::stream::Service;
 
 use super::asked::{Path, Query};
 use super::drain::{drain_document, not_a_duration, time_limit};
-use super::fleet::{NO_ORIGIN, data};
+use super::fleet::{NO_ORIGIN, Others, data};
 use super::{System, problem};
-use crate::api::{self, Coverage, Done, Scope};
+use crate::api::{self, Coverage, Done, Problem, Scope};
 use crate::registry::Registry;
 
 /// The query of a change that has no deadline.
@@ -99,7 +99,7 @@ pub(super) async fn undrain(
 type Refuses = fn(&System, &OriginId, &Change) -> Option<Response>;
 
 /// Makes a change of an origin's duty unless `refuses` has an answer to it. One change is made after the other, so that two cannot
-/// each take one of the last two origins.
+/// each take one of the last two origins; what is decided at another proxy at the same time is looked for after it.
 async fn changed(
     system: &System,
     id: String,
@@ -108,12 +108,23 @@ async fn changed(
     (refuses, make): (Refuses, impl FnOnce(&Registry, &OriginId)),
 ) -> Response {
     let id = OriginId::from(id);
-    {
+    let registry = system.proxy.registry();
+    let before = {
         let _turn = system.duties.lock().await;
         if let Some(refused) = refuses(system, &id, change) {
             return refused;
         }
-        make(system.proxy.registry(), &id);
+        let before = registry.duty(&id);
+        make(registry, &id);
+        before
+    };
+    let is_taken_away =
+        before == Some(Duty::Active) && registry.duty(&id) != Some(Duty::Active) && !change.force;
+    if is_taken_away && !system.peers(change.scope).is_empty() {
+        let others = system.other_origins(change.scope).await;
+        if let Some(refused) = system.took_the_last(&id, &others) {
+            return refused;
+        }
     }
     told(system, &id, change.scope, time_limit).await
 }
@@ -128,24 +139,34 @@ pub(super) async fn deregister(
     let registry = system.proxy.registry();
     let cluster = system.proxy.cluster();
     let cluster = cluster.filter(|_| change.scope == Scope::Cluster);
-    let is_used = match cluster {
-        Some(_) if registry.member(&id).is_some() => {
-            let others = system.other_origins(change.scope).await;
-            // A proxy that does not answer may have sessions on it.
-            others.use_it(id.as_str()) || !others.missing.is_empty()
+    let is_looked_for = !change.force && !system.peers(change.scope).is_empty();
+    let before = {
+        let _turn = system.duties.lock().await;
+        if let Some(refused) = system.keeps(&id, &change) {
+            return refused;
         }
-        _ => false,
+        let before = registry.duty(&id);
+        match cluster {
+            None => drop(registry.deregister(&id)),
+            // The others are asked about it while it is here, and takes nothing more.
+            Some(_) if is_looked_for => registry.deregister_after(&id, LOOKED_FOR),
+            Some(_) => {}
+        }
+        before
     };
-    let _turn = system.duties.lock().await;
-    if let Some(refused) = system.keeps(&id, &change) {
-        return refused;
-    }
-    match cluster {
-        Some(cluster) => {
-            let is_used = is_used || registry.left(&id).total() > 0;
-            cluster.tell_deregistered(&id, is_used).await;
+    if let Some(cluster) = cluster {
+        let others = system.other_origins(change.scope).await;
+        if is_looked_for
+            && before == Some(Duty::Active)
+            && let Some(refused) = system.took_the_last(&id, &others)
+        {
+            return refused;
         }
-        None => drop(registry.deregister(&id)),
+        // A proxy that does not answer may have sessions on it.
+        let is_used = others.use_it(id.as_str())
+            || !others.missing.is_empty()
+            || registry.left(&id).total() > 0;
+        cluster.tell_deregistered(&id, is_used).await;
     }
     axum::Json(Done::default()).into_response()
 }
@@ -160,14 +181,31 @@ impl System {
         }
         let members = self.proxy.registry().origins();
         let services = last_for(&members, Instant::now(), id);
+        let why = "no other active origin that is up takes new streams of that";
+        (!services.is_empty()).then(|| last_one(id, &services, why))
+    }
+
+    /// The answer where an origin that takes no more streams from now on was the last one, because of what other proxies were told;
+    /// then it takes streams again. Each proxy changes its own table before it asks the others, so of two that take away the last two
+    /// origins at the same time at least one sees what the other did.
+    fn took_the_last(&self, id: &OriginId, others: &Others) -> Option<Response> {
+        let registry = self.proxy.registry();
+        let mut members = registry.origins();
+        for (one, member) in &mut members {
+            let is_taken_away = |row: &api::Origin| row.duty == "disabled" || row.duty == "draining";
+            if one == id {
+                member.duty = Duty::Active;
+            } else if others.of(one.as_str()).any(is_taken_away) {
+                member.duty = Duty::Disabled;
+            }
+        }
+        let services = last_for(&members, Instant::now(), id);
         if services.is_empty() {
             return None;
         }
-        let words = format!(
-            "{id} is the last one for {}: no other active origin that is up takes new streams of that; force=true (--force) does it all the same",
-            listed(&services)
-        );
-        Some(problem(StatusCode::CONFLICT, &words))
+        registry.undrain(id);
+        let why = "another proxy was told meanwhile to take away the others";
+        Some(last_one(id, &services, why))
     }
 
     /// The answer where an origin is not known, or does not do what the caller believes.
@@ -187,6 +225,18 @@ impl System {
             _ => None,
         }
     }
+}
+
+/// Refuses to take away an origin, unless that is forced.
+fn last_one(id: &OriginId, services: &[Service], why: &str) -> Response {
+    let status = StatusCode::CONFLICT;
+    let document = Problem {
+        code: status.as_u16(),
+        error: format!("{id} is the last one for {}: {why}", listed(services)),
+        force: true,
+        ..Problem::default()
+    };
+    (status, axum::Json(document)).into_response()
 }
 
 impl Expected {
@@ -244,6 +294,10 @@ fn listed(services: &[Service]) -> String {
         None => String::new(),
     }
 }
+
+/// For how long an origin that is deregistered is there at least, so that the others can be asked about it: longer than they have to
+/// answer.
+const LOOKED_FOR: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -65,6 +65,7 @@ pub(super) async fn register(
                 code: 400,
                 error: words,
                 field: Some(error.field.to_owned()),
+                ..Problem::default()
             };
             return (StatusCode::BAD_REQUEST, Json(document)).into_response();
         }
@@ -80,6 +81,7 @@ pub(super) async fn register(
             code: 400,
             error: words,
             field: Some(service.as_str().to_owned()),
+            ..Problem::default()
         };
         return (StatusCode::BAD_REQUEST, Json(document)).into_response();
     }
@@ -221,7 +223,8 @@ impl System {
 }
 
 impl Others {
-    fn of(&self, id: &str) -> impl Iterator<Item = &api::Origin> {
+    /// What each of them has on one.
+    pub(super) fn of(&self, id: &str) -> impl Iterator<Item = &api::Origin> {
         self.origins.iter().filter(move |row| row.id == id)
     }
 

@@ -467,7 +467,7 @@ fn problem(status: StatusCode, words: &str) -> axum::response::Response {
         axum::Json(Problem {
             code: status.as_u16(),
             error: words.to_owned(),
-            field: None,
+            ..Problem::default()
         }),
     )
         .into_response()

@@ -45,6 +45,9 @@ pub struct Problem {
     /// The field of a registration that is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Whether the same request with `force=true` does it all the same.
+    #[serde(default, skip_serializing_if = "list::is_false")]
+    pub force: bool,
 }
 
 /// `GET /api/v1/bans`.
@@ -635,8 +638,16 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 35] = [
+        let rows: [(&[&str], Value); 36] = [
             (&["  /livez:"], json!(Alive { alive: true })),
+            (
+                &["    Error:"],
+                json!(Problem {
+                    field: Some("rtmp".to_owned()),
+                    force: true,
+                    ..Problem::default()
+                }),
+            ),
             (&["  /readyz:"], json!(Ready::default())),
             (&["  /api/v1/versions:"], json!(Version::default())),
             (
@@ -839,7 +850,7 @@ mod tests {
         let problem = Problem {
             code: 404,
             error: "nothing".to_owned(),
-            field: None,
+            ..Problem::default()
         };
         assert_eq!(json!(problem), json!({"code": 404, "error": "nothing"}));
     }

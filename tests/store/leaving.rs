@@ -156,6 +156,83 @@ async fn an_origin_in_use_that_is_deregistered_drains_everywhere() {
     );
 }
 
+async fn the_last_two_are_not_both_taken_away(pair: Pair) {
+    let origins = [
+        Stub::start(Manner::Grants).await,
+        Stub::start(Manner::Grants).await,
+    ];
+    for (name, origin) in ["o1", "o2"].into_iter().zip(&origins) {
+        pair.reports(name, origin).await;
+    }
+    // What B alone was told, A has not heard of.
+    let alone = "/api/v1/origins/o2/drain?scope=local";
+    assert_eq!(ask(&pair.b, "POST", alone).await.0, 200);
+    let ways = [("POST", "/drain"), ("POST", "/disable"), ("DELETE", "")];
+    for (method, way) in ways {
+        let target = format!("/api/v1/origins/o1{way}");
+        let (status, document) = ask(&pair.a, method, &target).await;
+        assert_eq!(
+            (status, &document["force"]),
+            (409, &json!(true)),
+            "{method} {way}: {document}"
+        );
+        let words = document["error"].as_str().expect("words");
+        let expected = "o1 is the last one for rtmp: another proxy was told meanwhile";
+        assert!(words.starts_with(expected), "{words}");
+        for house in pair.both() {
+            assert_eq!(duty(house, "o1"), Duty::Active, "{method} {way}");
+        }
+    }
+    let forced = "/api/v1/origins/o1/drain?force=true";
+    assert_eq!(ask(&pair.a, "POST", forced).await.0, 200);
+    let back = async |house: &House, name: &str| {
+        let target = format!("/api/v1/origins/{name}/undrain");
+        assert_eq!(ask(house, "POST", &target).await.0, 200, "{name}");
+    };
+    let all_back = async || {
+        until("all take streams", || {
+            let mut all = ["o1", "o2"].into_iter();
+            all.all(|name| {
+                pair.both()
+                    .iter()
+                    .all(|house| duty(house, name) == Duty::Active)
+            })
+        })
+        .await;
+    };
+    back(&pair.a, "o1").await;
+    back(&pair.b, "o2").await;
+    all_back().await;
+
+    // Both at the same moment.
+    for _ in 0..10 {
+        let (a, b) = tokio::join!(
+            ask(&pair.a, "POST", "/api/v1/origins/o1/drain"),
+            ask(&pair.b, "POST", "/api/v1/origins/o2/disable")
+        );
+        let statuses = [a.0, b.0];
+        let is_known = |status: &u16| [200, 409].contains(status);
+        assert!(statuses.iter().all(is_known), "{a:?} {b:?}");
+        assert!(statuses.contains(&409), "{a:?} {b:?}");
+        if a.0 == 200 {
+            back(&pair.a, "o1").await;
+        }
+        if b.0 == 200 {
+            back(&pair.b, "o2").await;
+        }
+        all_back().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_last_two_origins_are_not_taken_away_at_two_proxies() {
+    let (redis, mesh) = (Pair::on_a_redis().await, Pair::in_a_mesh().await);
+    tokio::join!(
+        the_last_two_are_not_both_taken_away(redis),
+        the_last_two_are_not_both_taken_away(mesh)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_proxy_is_drained_through_another() {
     let pair = Pair::on_a_redis().await;

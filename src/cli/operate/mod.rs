@@ -85,6 +85,9 @@ pub enum OperateError {
     /// The proxy refused.
     #[error("{0}")]
     Refused(String),
+    /// The proxy refused, and would not if it were forced.
+    #[error("{0}; --force does it all the same")]
+    Forcible(String),
     /// The environment names no proxy.
     #[error(transparent)]
     ProxyUrl(#[from] NotAProxyUrl),
@@ -103,7 +106,11 @@ impl OperateError {
     /// The exit code, which scripts may rely on.
     pub const fn code(&self) -> u8 {
         match self {
-            Self::Environment(_) | Self::Refused(_) | Self::NotAProxy(_) | Self::Output(_) => 1,
+            Self::Environment(_)
+            | Self::Refused(_)
+            | Self::Forcible(_)
+            | Self::NotAProxy(_)
+            | Self::Output(_) => 1,
             Self::ProxyUrl(_) => 2,
             Self::Unreachable(..) => 3,
             Self::Denied(_) => 4,
@@ -350,12 +357,18 @@ impl ProxyClient {
                     .filter(|letter| !letter.is_control())
                     .collect::<String>()
             });
+        let is_forcible = document
+            .as_ref()
+            .is_some_and(|document| document["force"] == true);
         match (status, words) {
             (
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST,
                 Some(words),
             ) => Err(OperateError::Denied(words)),
             (StatusCode::NOT_FOUND, Some(words)) => Err(OperateError::Unknown(words)),
+            (status, Some(words)) if !status.is_success() && is_forcible => {
+                Err(OperateError::Forcible(words))
+            }
             (status, Some(words)) if !status.is_success() => Err(OperateError::Refused(words)),
             (status, _) if status.is_success() => {
                 let document = document.filter(|document| document.get("code").is_some());
