@@ -246,7 +246,7 @@ const trend = (title, text, values, since) => h("div", { key: title, class: "tot
 const alarms = (attention, now, counts) => {
   const findings = attention?.findings ?? [];
   if (!attention) return h("p", { class: "calm" }, "Asking…");
-  // No rule is about what operators want themselves.
+  // The rule for that waits half a minute.
   if (findings.length === 0 && counts?.up === 0) return h("p", { class: "calm" }, badge({ tone: "bad", text: "No origin takes new streams" }), ": ", link("origins", "take one back or add one"));
   if (findings.length === 0) return h("p", { class: "calm" }, badge({ tone: "ok", text: "All well" }), `: ${many(now.streams, "stream")}, ${many(attention.rules, "rule")} watched`);
   return h("ul", { class: "alarms", "aria-label": "What needs attention" }, findings.map((one) => h("li", { key: one.name + one.about, class: one.severity },

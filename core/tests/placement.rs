@@ -10,7 +10,7 @@ use sluicegate_core::fleet::attributes::Attributes;
 use sluicegate_core::fleet::load::Load;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::placement::{
-    CandidateFacts, Decision, PlacementQuestion, Reject, Rules, Usage, place,
+    CandidateFacts, Decision, PlacementQuestion, Reject, Rules, Usage, place, takers,
 };
 use sluicegate_core::place::policy::{Draw, NAMES, by_name};
 use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
@@ -285,6 +285,56 @@ fn an_origin_that_came_up_lately_is_given_its_streams_by_and_by() {
     }
 }
 
+#[test]
+fn those_that_take_new_streams_are_counted() {
+    let policy = by_name("least_load").unwrap();
+    let limited = || Attributes {
+        max_streams: Some(1),
+        ..Attributes::default()
+    };
+    let one = || standing(1, limited());
+    let rejected = |why| CandidateFacts {
+        reject: Some(why),
+        ..one()
+    };
+    let full = CandidateFacts {
+        usage: Usage {
+            streams: 1,
+            ..Usage::default()
+        },
+        ..one()
+    };
+    let mut busy = one();
+    busy.load.cpu = Some(900);
+    let weightless = standing(
+        1,
+        Attributes {
+            weight: 0,
+            ..limited()
+        },
+    );
+    // How many take streams where a full origin refuses, and where all may be more than full.
+    for (cause, facts, refusing, overflowing) in [
+        ("it is up", one(), 1, 1),
+        ("it drains", rejected(Reject::Draining), 0, 0),
+        ("it is disabled", rejected(Reject::Disabled), 0, 0),
+        ("it is silent", rejected(Reject::Silent), 0, 0),
+        ("it fails", rejected(Reject::Failing), 0, 0),
+        ("it is given nothing", weightless, 0, 0),
+        ("it is full", full, 0, 1),
+        ("it is busy", busy, 0, 1),
+    ] {
+        for (overflow, expected) in [(false, refusing), (true, overflowing)] {
+            let rules = Rules {
+                overflow,
+                ..Rules::default()
+            };
+            let found = takers(&*policy, &rules, &[facts.clone()]);
+            assert_eq!(found, expected, "{cause}, overflow {overflow}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn every_origin_is_ranked_or_rejected_once_and_for_a_reason(
@@ -323,6 +373,7 @@ proptest! {
             let failing = decision.ranked.iter().any(|one| of(&one.origin).reject.is_some());
             let up = decision.ranked.iter().any(|one| of(&one.origin).reject.is_none());
             prop_assert!(!(failing && up), "those that fail only where nobody is up");
+            prop_assert_eq!(takers(&*policy, &rules, &origins) > 0, up, "whoever counts them foresees that");
         }
     }
 }

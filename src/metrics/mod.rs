@@ -109,6 +109,8 @@ pub struct Metrics {
     pub redirects: Counter,
     /// `sluicegate_origins`: origins by state.
     pub origins: Family<StateLabel, Gauge>,
+    /// `sluicegate_origins_taking_streams`: origins that take new streams.
+    pub origins_taking_streams: Gauge,
     /// `sluicegate_origin_up`: 1 for each origin that may get work, 0 for one that may not.
     pub origin_up: Family<OriginLabel, Gauge>,
     /// `sluicegate_origins_by_duty`: origins by duty.
@@ -360,6 +362,7 @@ impl Metrics {
             moves: Family::default(),
             redirects: Counter::default(),
             origins: Family::default(),
+            origins_taking_streams: Gauge::default(),
             streams: Gauge::default(),
             registrations: Family::default(),
             connections: Family::default(),
@@ -476,6 +479,11 @@ impl Metrics {
             m.redirects.clone(),
         );
         registry.register("origins", "Origins, by state", m.origins.clone());
+        registry.register(
+            "origins_taking_streams",
+            "Origins that take new streams: up, active, with a weight and not full",
+            m.origins_taking_streams.clone(),
+        );
         registry.register(
             "origin_up",
             "1 for an origin that may get work, 0 for one that may not",

@@ -16,6 +16,7 @@ use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{Origin, OriginId};
 use sluicegate_core::fleet::{Fleet, State};
+use sluicegate_core::place::placement::takers;
 use sluicegate_core::place::shares::{ClaimLimits, Shares};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -116,6 +117,14 @@ impl Registry {
                 .get_or_create(&DutyLabel { duty })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        let up = members.iter().filter(|(_, up, _)| *up);
+        let up: HashSet<&OriginId> = up.map(|(id, ..)| id).collect();
+        let mut standing = self.survey(None);
+        standing.retain(|one| up.contains(&one.origin));
+        let taking = takers(&*self.placer.policy, &self.placer.rules, &standing);
+        self.metrics
+            .origins_taking_streams
+            .set(i64::try_from(taking).unwrap_or(i64::MAX));
         self.metrics.origin_up.clear();
         for (id, up, _) in members {
             let label = OriginLabel {

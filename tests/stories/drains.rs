@@ -303,6 +303,32 @@ async fn of_two_who_drain_the_last_two_origins_one_is_refused() {
 }
 
 #[tokio::test]
+async fn it_is_counted_how_many_origins_take_new_streams() {
+    let house = House::open("").await;
+    let taking = || {
+        let metrics = house.proxy.metrics().render();
+        let mut lines = metrics.lines();
+        let count = lines.find_map(|line| line.strip_prefix("sluicegate_origins_taking_streams "));
+        count.expect("it is counted").parse::<u32>().expect("a number")
+    };
+    assert_eq!(taking(), 0, "none is known");
+    let stub = Stub::start(Manner::Grants).await;
+    let limited = format!(r#""rtmp":["{}"],"max_streams":1"#, stub.at.port());
+    house.register_with("one", &limited);
+    house.register("two", Stub::start(Manner::Grants).await.at);
+    assert_eq!(taking(), 2);
+    tell(&house, "/api/v1/origins/two/drain").await;
+    assert_eq!(taking(), 1, "one drains");
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{}", publisher.words());
+    assert_eq!(taking(), 0, "the other is full");
+    tell(&house, "/api/v1/origins/two/disable").await;
+    assert_eq!(taking(), 0, "out of service is no better");
+    tell(&house, "/api/v1/origins/two/undrain").await;
+    assert_eq!(taking(), 1);
+}
+
+#[tokio::test]
 async fn a_change_goes_by_what_its_caller_saw() {
     let house = House::open("").await;
     for id in ["one", "two"] {

@@ -129,13 +129,10 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "SluicegateNoOrigin",
         severity: Severity::Critical,
-        summary: "No origin can take streams",
+        summary: "No origin takes new streams",
         description: "{{ $labels.instance }} refuses every new stream.",
-        advice: "See which origins are known and why none is up; if none is known, do they report (address, token, system.register_from)?",
-        test: Test::Now(
-            summed("sluicegate_origins", Only::Any("state", &["up"]), None),
-            Is::Zero,
-        ),
+        advice: "See why none of them does: failing or silent, drained or disabled (take one back), full (raise its limits, or add one). If none is known, do they report (address, token, system.register_from)?",
+        test: Test::Now(each("sluicegate_origins_taking_streams", None), Is::Zero),
         hold: seconds(30),
     },
     Rule {

@@ -216,7 +216,7 @@ mod tests {
         let mut watch = Watch::default();
         let text = |up: u64| {
             format!(
-                "# HELP sluicegate_origins x\nsluicegate_origins{{state=\"up\"}} {up}\nsluicegate_origins{{state=\"failing\"}} 1\n\
+                "# HELP sluicegate_origins x\nsluicegate_origins_taking_streams {up}\nsluicegate_origins{{state=\"failing\"}} 1\n\
                  sluicegate_origin_up{{origin=\"a\\\"b\"}} 0\nsluicegate_origin_up{{origin=\"c\"}} 1\n"
             )
         };

@@ -218,6 +218,16 @@ pub fn place(
     decision
 }
 
+/// How many of the origins take new streams, unless a rule or a service says otherwise. One that fails is no help, though it is tried
+/// where there is no other.
+pub fn takers(policy: &dyn Policy, rules: &Rules, origins: &[CandidateFacts]) -> usize {
+    let takes = |facts: &&CandidateFacts| match unfit(policy, facts) {
+        None => true,
+        Some(why) => rules.overflow && why.is_full(),
+    };
+    origins.iter().filter(takes).count()
+}
+
 /// Why an origin may not take the stream. If there are several reasons, the most decisive one comes first.
 fn reject(
     policy: &dyn Policy,
@@ -235,13 +245,17 @@ fn reject(
     if question.pool.is_some_and(|pool| !pool.allows(attributes)) {
         return Some(Reject::NotInPool);
     }
-    if attributes.weight == 0 {
+    unfit(policy, facts)
+}
+
+/// Why an origin may not take a new stream, whatever stream that is.
+fn unfit(policy: &dyn Policy, facts: &CandidateFacts) -> Option<Reject> {
+    if facts.attributes.weight == 0 {
         return Some(Reject::Weightless);
     }
-    if facts.reject.is_some() {
-        return facts.reject;
-    }
-    limit_reached(facts)
+    facts
+        .reject
+        .or_else(|| limit_reached(facts))
         .or_else(|| (policy.spares_the_busy() && is_busy(facts)).then_some(Reject::Busy))
 }
 
