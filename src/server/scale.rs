@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,6 +13,7 @@ use sluicegate_core::fleet::origin::{AddressRules, OriginId, parse_registration}
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
@@ -22,6 +25,8 @@ use crate::sessions::{Direction, Request};
 struct Crowd {
     at: SocketAddr,
     stop: CancellationToken,
+    /// For how many microseconds the thread that accepts connections did nothing else, at most, since this was taken last.
+    held: Arc<AtomicU64>,
 }
 
 impl Drop for Crowd {
@@ -58,7 +63,16 @@ async fn crowd() -> Crowd {
     let at = server.addresses().system.expect("it listens");
     let proxy = server.proxy().clone();
     let stop = CancellationToken::new();
-    tokio::spawn(server.serve(stop.clone()));
+    let held = Arc::<AtomicU64>::default();
+    let (token, pulse) = (stop.clone(), Arc::clone(&held));
+    // As in the program: one thread for all but connections.
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            tokio::spawn(note_held(pulse));
+            server.serve(token).await;
+        });
+    });
     for origin in 0..ORIGINS {
         let body = format!(
             r#"{{"ip":"127.0.0.1","server":"origin-{origin}","service":"s","pid":"1","rtmp":["{}"]}}"#,
@@ -70,7 +84,20 @@ async fn crowd() -> Crowd {
     }
     let token = stop.clone();
     tokio::spawn(token.run_until_cancelled_owned(carry(proxy)));
-    Crowd { at, stop }
+    Crowd { at, stop, held }
+}
+
+/// Looks every millisecond how late it is, for ever.
+async fn note_held(held: Arc<AtomicU64>) {
+    const EACH: Duration = Duration::from_millis(1);
+    loop {
+        let begun = Instant::now();
+        tokio::time::sleep(EACH).await;
+        // Timers are exact to a millisecond.
+        let late = begun.elapsed().saturating_sub(EACH * 2);
+        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        held.fetch_max(late, Ordering::Relaxed);
+    }
 }
 
 /// Fills what is kept of the past, opens all sessions, and counts bytes for each of them every second from then on, for
@@ -154,6 +181,18 @@ async fn long_the_console_shows_a_hundred_thousand_sessions() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let mut wrong = Vec::new();
+    let held = |what: &str| {
+        let held = Duration::from_micros(crowd.held.swap(0, Ordering::Relaxed));
+        println!(
+            "{what}: nobody is accepted for at most {:.1} ms",
+            held.as_secs_f64() * 1e3
+        );
+        (held > LONGEST_HELD).then(|| format!("{what}: nobody is accepted for {held:?}"))
+    };
+    // The clocks alone, once a second.
+    held("while sessions begin");
+    tokio::time::sleep(BETWEEN * 3).await;
+    wrong.extend(held("while nobody asks"));
     for path in [
         "sessions?limit=50",
         "sessions?limit=50&sort=-id",
@@ -187,6 +226,8 @@ async fn long_the_console_shows_a_hundred_thousand_sessions() {
         "events?limit=50&q=cam-77",
         "overview",
         "origins",
+        "sessions",
+        "streams",
     ] {
         let mut took = Vec::new();
         let mut bytes = 0;
@@ -198,6 +239,7 @@ async fn long_the_console_shows_a_hundred_thousand_sessions() {
             took.push(begun.elapsed());
         }
         took.sort();
+        wrong.extend(held(path));
         println!(
             "{path}: {:.1} ms, at most {:.1} ms, {bytes} bytes",
             took[ASKED / 2].as_secs_f64() * 1e3,
@@ -258,3 +300,5 @@ const ENDED: u32 = 10_000;
 /// How often each list is asked for.
 const ASKED: usize = 7;
 const BETWEEN: Duration = Duration::from_millis(1_100);
+/// For how long the thread that accepts connections may be kept from that: what goes through all sessions takes longer.
+const LONGEST_HELD: Duration = Duration::from_millis(5);
