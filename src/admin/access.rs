@@ -11,7 +11,7 @@ use sluicegate_core::http::caller::{Caller, OwnNames, PROGRAM, Terms};
 use tracing::warn;
 
 use super::audit::Audited;
-use super::{System, problem};
+use super::{System, problem, to_its_end};
 use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
 use crate::net::entrance::Ends;
@@ -96,14 +96,18 @@ impl PeerAccess {
 impl Access {
     /// Who a caller is by the token that it shows: somebody with a token, or another proxy of this cluster.
     fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
-        let mut own = self.peers.iter().flat_map(|peers| &peers.own);
         self.holder_of_token(headers).or_else(|| {
-            let is_proxy = own.any(|token| shows(token, headers));
-            is_proxy.then(|| Holder {
+            self.is_proxy(headers).then(|| Holder {
                 name: "another proxy of the cluster".to_owned(),
                 role: Role::Admin,
             })
         })
+    }
+
+    /// Whether a caller is another proxy of this cluster.
+    fn is_proxy(&self, headers: &HeaderMap) -> bool {
+        let mut own = self.peers.iter().flat_map(|peers| &peers.own);
+        own.any(|token| shows(token, headers))
     }
 
     fn holder_of_token(&self, headers: &HeaderMap) -> Option<Holder> {
@@ -293,21 +297,31 @@ pub(super) async fn door(
         Ok(()) if surface == Surface::Console => access.refuse_console(&caller),
         Ok(()) => None,
     };
-    let is_told = is_told(surface, &request);
+    let is_told = is_told(surface, &request, access.is_proxy(headers));
     let is_change = surface.is_guarded() && !request.method().is_safe();
     let audited =
         (is_told || is_change).then(|| Audited::of(&system, &request, &params, refused.is_none()));
-    let answer = match refused {
-        Some(refused) => {
-            system.count_refusal(surface);
-            refused
-        }
-        None => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+    let answer = {
+        let system = system.clone();
+        async move {
+            match refused {
+                Some(refused) => {
+                    system.count_refusal(surface);
+                    refused
+                }
+                None => {
+                    request.extensions_mut().insert(caller);
+                    next.run(request).await
+                }
+            }
         }
     };
-    if let Some(audited) = audited {
+    let Some(audited) = audited else {
+        return answer.await;
+    };
+    // A change is made and told to its end, also where its caller leaves.
+    to_its_end(async move {
+        let answer = answer.await;
         let (holder, status) = (holder.as_ref(), answer.status().as_u16());
         if is_change {
             audited.log(holder, ends.client, status);
@@ -316,16 +330,16 @@ pub(super) async fn door(
             let news = audited.news(holder, ends.client, status);
             system.proxy.metrics().journal.note(Kind::Audit, news);
         }
-    }
-    answer
+        answer
+    })
+    .await
 }
 
-/// Whether people are told of a request: it changes something, or looks at what a stream carries. Other proxies pass on
-/// what was told where it was asked.
-fn is_told(surface: Surface, request: &Request) -> bool {
+/// Whether people are told of a request: it changes something, or looks at what a stream carries. What another proxy passes on
+/// was told there.
+fn is_told(surface: Surface, request: &Request, is_passed_on: bool) -> bool {
     let is_change = surface.is_guarded() && !request.method().is_safe();
-    let query = request.uri().query().unwrap_or_default();
-    (is_change || surface == Surface::Work) && !query.contains("scope=local")
+    (is_change || surface == Surface::Work) && !is_passed_on
 }
 
 fn forbidden(holder: &Holder, least: Role) -> Response {

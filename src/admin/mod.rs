@@ -45,7 +45,7 @@ use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::http::base::BasePath;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -400,7 +400,16 @@ pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
 
 /// Does what takes long on a thread of its own: the one that requests are answered on accepts connections, too.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+    joined(spawn_blocking(work)).await
+}
+
+/// Does `work` to its end, also where whoever waits for it is gone by then.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    joined(tokio::spawn(work)).await
+}
+
+async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
         // The process ends, and nobody is answered any more.

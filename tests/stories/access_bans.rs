@@ -5,6 +5,8 @@ use sluicegate_core::access::keys::line;
 use sluicegate_core::events::Kind;
 use sluicegate_core::stream::Action;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::house::{Guest, House, Manner, Stub, get, talk, until};
 use crate::http_pieces::{Packager, Reply};
@@ -338,6 +340,29 @@ async fn a_link_opens_nothing_but_what_is_its_streams() {
 }
 
 #[tokio::test]
+async fn a_change_is_told_also_where_its_caller_leaves() {
+    let house = House::open("").await;
+    // It takes connections, and says nothing.
+    let origin = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    house.register("one", origin.local_addr().expect("an address"));
+    let mut caller = TcpStream::connect(house.at.system)
+        .await
+        .expect("it listens");
+    let probe = "POST /api/v1/origins/one/probe HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    caller.write_all(probe.as_bytes()).await.expect("it reads");
+    let _asked = origin.accept().await.expect("it is probed");
+    drop(caller);
+    let journal = &house.proxy.metrics().journal;
+    until("it is told", || {
+        let mut told = Vec::new();
+        journal.look(Kind::Audit, |event| told.push(event.news.what.clone()));
+        told.iter()
+            .any(|what| what.starts_with("POST /api/v1/origins/one/probe: "))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_audit_says_whom_a_change_concerned() {
     let house = House::open("").await;
     let origin = Stub::start(Manner::Grants).await;
@@ -395,6 +420,18 @@ async fn an_audit_says_whom_a_change_concerned() {
         (
             ("POST", "/api/v1/moves?stream=live/a&to=two".to_owned()),
             (stream, "two", "/api/v1/moves: 409".to_owned()),
+        ),
+        // Who asks this proxy alone is told of as well.
+        (
+            (
+                "POST",
+                "/api/v1/preview?stream=live/a&scope=local".to_owned(),
+            ),
+            (stream, "", "/api/v1/preview: ".to_owned()),
+        ),
+        (
+            ("POST", format!("{disable}?scope=local&force=true")),
+            ("", "one", format!("{disable}: 200")),
         ),
         (
             ("DELETE", format!("/api/v1/sessions/{session}")),
