@@ -33,6 +33,9 @@ let unfollow = null;
 let totals = null;
 let news = [];
 let alarms = 0;
+/** What each document was asked by, and where somebody was who has to log in first. */
+let askedBy = {};
+let wanted = "";
 let keys = localStorage.getItem("keys") !== "off";
 
 const read = () => {
@@ -61,8 +64,18 @@ const context = () => ({
   },
   set: setter(),
   leaving: (done) => leave.push(done),
-  entered: async () => { who = await me(); location.hash = "/"; },
+  entered: async () => {
+    who = await me();
+    location.hash = wanted || "/";
+    wanted = "";
+  },
 });
+
+/** Whoever has to log in goes on afterwards where they were. */
+const toLogin = () => {
+  if (route.page !== "login") wanted = location.hash;
+  location.hash = "/login";
+};
 
 const missing = () => {
   const all = Object.values(data).flatMap((document) => document?.missing ?? []);
@@ -114,14 +127,18 @@ const load = async () => {
   if (mine !== asking) return;
   const wrong = [];
   answers.forEach((answer, at) => {
-    const field = asks[at][0];
+    const [field, from] = asks[at];
     const isOptional = page.optional === true || page.optional?.includes(field);
-    if (answer.status === "fulfilled") data[field] = answer.value;
+    if (answer.status === "fulfilled") [data[field], askedBy[field]] = [answer.value, from];
     else if (answer.reason instanceof Refused && answer.reason.status === 404) data[field] = null;
-    else if (!isOptional) wrong.push(answer.reason);
+    else {
+      // What was asked before is no answer to another question.
+      if (askedBy[field] !== from) delete data[field];
+      if (!isOptional) wrong.push(answer.reason);
+    }
   });
   if (wrong.some((error) => error instanceof Refused && error.status === 401)) {
-    location.hash = "/login";
+    toLogin();
     return;
   }
   const unreached = wrong.some((error) => !(error instanceof Refused));
@@ -158,6 +175,7 @@ const open = () => {
   const isSame = before && before.page === route.page && before.rest === route.rest;
   if (!isSame) {
     data = {};
+    askedBy = {};
     state = {};
     visit += 1;
     dismiss();
@@ -290,6 +308,6 @@ setInterval(() => { main.classList.toggle("stale", isStale()); drawTop(); }, 100
 
 route = read();
 who = await me().catch(() => null);
-if (who && who.role === null) location.hash = "/login";
+if (who && who.role === null) toLogin();
 open();
 countAlarms();

@@ -32,6 +32,7 @@ export const ofOrigin = (row) => {
     return badge("warn", `Draining, ${count(left)} left${ends}`, "Undrain it to take it back.");
   }
   if (row.duty === "disabled") return badge("off", "Disabled", "Enable it to use it again.");
+  if (row.weight === 0) return badge("off", "Up, with a weight of 0", "It gets no new streams: give it a weight to use it.");
   const limits = limitsOf(row);
   const full = fullOf(row);
   if (full) return badge("warn", `Full ${count(full[1])}/${count(full[2])} ${full[0]}`, "Raise its limit, or add an origin.");
@@ -89,6 +90,7 @@ export const ofSession = (row) => {
 
 /** How a proxy is. */
 export const ofProxy = (row) => {
+  if (row.isSilent) return badge("bad", "Does not answer", "Look at its host: does it run, and can this proxy reach its system port? One that is gone leaves the list by itself.");
   const left = row.publishers + row.players;
   if (row.drain?.done || (row.draining && left === 0)) return badge("off", "Drained, safe to stop", "Stop or update it, or undrain it.");
   if (row.draining) return badge("warn", `Draining, ${count(left)} left`, "Wait, or undrain it.");

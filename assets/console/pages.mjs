@@ -45,7 +45,7 @@ const originColumns = (context) => [
   { title: "State", sort: "state", cell: (row) => badge(ofOrigin(row)) },
   { title: "Zone", sort: "zone", cell: (row) => (row.zone ? link(`origins?${query({ zone: row.zone })}`, row.zone, { class: "name" }) : "–") },
   { title: "Streams", sort: "streams", first: "-streams", class: right, cell: (row) => used(row.streams, row.max_streams) },
-  { title: "Sessions", sort: "sessions", first: "-sessions", class: right, cell: (row) => used(row.sessions, row.max_sessions) },
+  { title: "Sessions", sort: "sessions", first: "-sessions", class: right, cell: (row) => (row.max_sessions ? [count(row.sessions), ", legs ", used(row.legs, row.max_sessions)] : count(row.sessions)) },
   { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => (row.max_mbps ? `${rate(row.bps)} / ${count(row.max_mbps)} Mbit/s` : rate(row.bps)) },
   { title: "CPU", sort: "load", first: "-load", class: right, cell: (row) => percent(row.cpu_percent) },
   { title: "Set-up", class: right, cell: (row) => span(row.setup_seconds) },
@@ -248,6 +248,8 @@ const alarms = (attention, now, counts) => {
   if (!attention) return h("p", { class: "calm" }, "Asking…");
   // The rule for that waits half a minute.
   if (findings.length === 0 && counts?.up === 0) return h("p", { class: "calm" }, badge({ tone: "bad", text: "No origin takes new streams" }), ": ", link("origins", "take one back or add one"));
+  // Nobody knows what those have found that do not answer.
+  if (findings.length === 0 && attention.partial) return h("p", { class: "calm" }, badge({ tone: "warn", text: "Nothing found" }), ", but not all proxies answer: ", link("proxies", "Proxies"));
   if (findings.length === 0) return h("p", { class: "calm" }, badge({ tone: "ok", text: "All well" }), `: ${many(now.streams, "stream")}, ${many(attention.rules, "rule")} watched`);
   return h("ul", { class: "alarms", "aria-label": "What needs attention" }, findings.map((one) => h("li", { key: one.name + one.about, class: one.severity },
     badge({ tone: one.severity === "critical" ? "bad" : "warn", text: one.summary }),
@@ -261,10 +263,11 @@ const LOOKS = {
   SluicegateNoOrigin: ["origins", "Origins"], SluicegateFailovers: ["origins", "Origins"], SluicegateSetupSlow: ["origins", "Origins"],
   SluicegateOriginFlaps: ["events?kind=origin", "Events"], SluicegateRefusals: ["events?kind=refused", "Events"], SluicegateClaimFlood: ["events?kind=refused", "Events"],
   SluicegateStalls: ["streams?state=stalled", "Streams"], SluicegateStoreStale: ["proxies", "Proxies"], SluicegateClaimConflicts: ["streams?state=in_two_places", "Streams"],
+  SluicegateCertificateExpires: ["events?kind=certificate", "Events"], SluicegateDescriptors: ["settings?q=session.max", "Settings"],
 };
 
 const originTimes = (rows, history) => (!rows ? h("p", { class: "empty" }, "Asking…") : rows.length === 0
-  ? h("p", { class: "empty" }, "No origin is known. Origins report to this port; docs say how.")
+  ? h("p", { class: "empty" }, "No origin is known. Origins report to this port. ", runbookLink("SluicegateNoOrigin"))
   : h("ul", { class: "times" }, rows.slice(0, 50).map((row) => h("li", { key: row.id },
     originLink(row.id), badge(ofOrigin(row)),
     timeline(row.id, (history?.origins ?? []).find((one) => one.id === row.id)?.states ?? "")))));
@@ -299,14 +302,17 @@ const origin = {
   view: (context) => {
     const { data, again, rest, isAdmin } = context;
     const row = data.origin;
-    if (!row) return [h("h1", null, rest), h("p", { class: "empty" }, row === null ? "No origin has that id; it may be forgotten. " : "Asking…", row === null && link("origins", "Origins"))];
+    if (!row) {
+      return [h("h1", null, rest), h("p", { class: "empty" }, row === null ? "No origin has that id; it may be forgotten. " : "Asking…", row === null && link("origins", "Origins")),
+        row === null && table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Origin"), rows: data.events?.events, keyOf: eventKey, empty: "Nothing.", again })];
+    }
     const state = ofOrigin(row);
     return [
       h("h1", null, row.id, " ", badge(state)), step(state),
       h("p", { class: "buttons" }, originButtons(context, row),
         isAdmin && button("Deregister…", () => act.deregisterOrigin(row, again))),
       facts([["Address", row.ip], ["Zone", row.zone], ["Labels", row.labels.join(", ") || "–"], ["Weight", row.weight],
-        ["Streams", used(row.streams, row.max_streams)], ["Sessions", used(row.sessions, row.max_sessions)], ["Rate", rate(row.bps)],
+        ["Streams", used(row.streams, row.max_streams)], ["Sessions", count(row.sessions)], ["Legs", used(row.legs, row.max_sessions)], ["Rate", rate(row.bps)],
         ["CPU", percent(row.cpu_percent)], ["Memory", percent(row.memory_percent)], ["Median set-up", span(row.setup_seconds)], ["Heard", row.permanent ? "does not report" : `${span(row.last_seen_seconds)} ago`],
         ["Known for", span(row.up_seconds)], ["From", row.source ?? (row.permanent ? "the settings" : "its own registration")],
         ...["rtmp", "http", "api", "srt", "rtc", "rtsp"].filter((one) => row[one].length).map((one) => [one.toUpperCase(), row[one].map((at) => at.replace(/^tcp:\/\/(?=:)/, "")).join(", ")])]),
@@ -331,10 +337,12 @@ const streams = {
     const choice = choiceOf(context, (row) => short(row.stream));
     return [
       h("h1", null, "Streams"),
-      filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "waiting", "in_two_places", "idle"] }), narrowed(context, ["origin"])),
+      filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "waiting", "in_two_places", "idle"] }),
+        filter(context, { name: "protocol", label: "Published by", options: ["rtmp", "rtsp", "srt", "webrtc"] }), narrowed(context, ["origin"])),
       together(context, choice, { rows, keyOf, noun: "stream", actions: [["End…", act.endStreams]] }),
       listed(context, { name: "streams", caption: "Streams", isPage: true, columns: streamColumns, document: context.data.streams, rows, keyOf, choice,
         noun: "stream", usual: "stream", empty: "No stream matches." }),
+      stepOf(rows ?? [], (row) => short(row.stream), ofStream),
     ];
   },
 };
@@ -520,27 +528,38 @@ const sessions = {
       h("h1", null, "Sessions"),
       h("nav", { class: "tabs", "aria-label": "Which sessions" }, tab("", "Open"), tab("ended", "Ended")),
       filters(finder(context), filter(context, { name: "action", label: "Action", options: ["play", "publish"] }),
-        filter(context, { name: "protocol", label: "Protocol", options: ["http_flv", "http_ts", "rtmp", "rtsp", "srt", "webrtc"] }),
+        filter(context, { name: "protocol", label: "Protocol", options: ["http_aac", "http_flv", "http_mp3", "http_ts", "rtmp", "rtsp", "srt", "webrtc"] }),
         !isEnded && filter(context, { name: "state", label: "State", options: ["connecting", "waiting", "relaying", "held"] }),
         narrowed(context, ["origin", "stream", "client", "proxy", "reason"])),
       !isEnded && together(context, choice, { rows: document?.sessions, keyOf: sessionId, noun: "session", actions: [["End…", act.endSessions]] }),
       listed(context, { choice: !isEnded && choice, name: isEnded ? "ended" : "sessions", caption: isEnded ? "Sessions that ended" : "Open sessions", columns: isEnded ? endedColumns : sessionColumns,
         document, rows: document?.sessions, keyOf: sessionId, noun: "session", usual: isEnded ? "-ended" : "id", empty: "No session matches." }),
+      !isEnded && stepOf(document?.sessions ?? [], sessionId, ofSession),
     ];
   },
+};
+
+let seen = { of: null, row: null };
+/** A session, as it was last while it was open: whoever looks at one that ends wants to know what it was. */
+const lastSeen = (of, row) => {
+  if (row) seen = { of, row };
+  return row ?? (seen.of === of ? seen.row : null);
 };
 
 const session = {
   title: ({ rest }) => `Session ${rest}`,
   asks: ({ rest }) => ({ session: `sessions/${name(rest)}` }),
   view: ({ data, again, rest, mayAct }) => {
-    const row = data.session;
-    if (row === undefined) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "Asking…")];
+    if (data.session === undefined) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "Asking…")];
+    const row = lastSeen(rest, data.session);
     if (!row) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "No session has that id; it may have ended. ", link("sessions?tab=ended", "Sessions that ended"))];
-    const state = ofSession(row);
+    const isOpen = data.session !== null;
+    const state = isOpen ? ofSession(row) : { tone: "off", text: "Ended" };
     return [
       h("h1", null, `Session ${sessionId(row)} `, badge(state)), step(state),
-      h("p", { class: "buttons" }, mayAct && button("End session…", () => act.endSession(row, sessionId(row), again)),
+      !isOpen && h("p", { class: "next" }, "This is how it was last. ",
+        link(`sessions?${query({ tab: "ended", stream: row.stream, client: host(row.client) })}`, "Why it ended")),
+      h("p", { class: "buttons" }, mayAct && isOpen && button("End session…", () => act.endSession(row, sessionId(row), again)),
         mayAct && button("Ban its address…", () => act.ban(`address:${host(row.client)}`, "", again))),
       way(row), row.why && h("p", null, `Why there: ${row.why}.`),
       facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${does(row)}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
@@ -566,6 +585,10 @@ const explain = {
   ],
 };
 
+/** Which proxy noted an event, where there are several. */
+const byProxy = (rows) => (rows?.some((row) => row.proxy)
+  ? [{ title: "Proxy", cell: (row) => (row.proxy ? link(`events?${query({ proxy: row.proxy })}`, row.proxy, { class: "name" }) : "–") }] : []);
+
 const KINDS = ["audit", "certificate", "config", "drained", "held", "lost", "moved", "origin", "published", "refused"];
 const events = {
   title: "Events",
@@ -573,7 +596,7 @@ const events = {
   view: (context) => [
     h("h1", null, "Events"),
     filters(finder(context), filter(context, { name: "kind", label: "Kind", options: KINDS }), narrowed(context, ["stream", "origin", "client", "proxy"])),
-    listed(context, { name: "events", caption: "Events, newest first", columns: eventColumns, document: context.data.events, rows: context.data.events?.events,
+    listed(context, { name: "events", caption: "Events, newest first", columns: [...eventColumns, ...byProxy(context.data.events?.events)], document: context.data.events, rows: context.data.events?.events,
       keyOf: eventKey, noun: "event", usual: "-at", empty: "Nothing happened, or nothing matches." }),
   ],
 };
@@ -591,13 +614,13 @@ const proxies = {
       h("h1", null, "Proxies"),
       table({ name: "proxies", caption: "Proxies", isPage: true, rows, keyOf: (row) => row.id ?? "own", empty: "None.", again, columns: [
         { title: "Proxy", cell: (row) => h("span", { class: "name" }, row.id ?? "this one", row.isOwn && row.id ? " (asked)" : "") },
-        { title: "State", cell: (row) => badge(row.isSilent ? { tone: "bad", text: "Does not answer" } : ofProxy(row)) },
+        { title: "State", cell: (row) => badge(ofProxy(row)) },
         { title: "Version", cell: (row) => row.version },
         { title: "Started", cell: (row) => (row.started ? when(Date.parse(row.started)) : "–") },
         { title: "Publishers", class: right, cell: (row) => count(row.publishers) },
         { title: "Viewers", class: right, cell: (row) => count(row.players) },
         mayAct && { title: "Action", cell: buttons }].filter(Boolean) }),
-      rows && stepOf(rows.filter((row) => !row.isSilent), (row) => row.id ?? "this one", ofProxy),
+      rows && stepOf(rows, (row) => row.id ?? "this one", ofProxy),
     ];
   },
 };

@@ -139,6 +139,13 @@ const stories = {
     await key("Enter");
     await until("the reason", "[...document.querySelectorAll('tbody tr')].some((row) => /RTMP.*demo-[ab].*it is placed there/.test(row.innerText.replaceAll('\\n', ' ')))");
   },
+  "hear why a name is none, and nothing of another stream": async () => {
+    await open("/explain?stream=live/demo");
+    await until("an answer", "document.querySelectorAll('tbody tr').length > 0");
+    await open("/explain?stream=demo");
+    await until("the words alone", "document.querySelector('.partial')?.textContent.includes('is not app/name') && !document.querySelector('main table')");
+    heard.problems = heard.problems.filter((problem) => !problem.includes("status of 400"));
+  },
   "nothing is done by a dialog that is closed": async () => {
     await open(`/o/${origin}`);
     await tabTo(`at.getAttribute('aria-label') === 'Disable ${origin}'`);
@@ -284,6 +291,19 @@ const stories = {
     await tabTo("at.textContent === 'Stop'");
     await key("Enter");
     await until("it is stopped", "!document.querySelector('video')");
+  },
+  "end a session, and read what it was and why it ended": async () => {
+    await open("/sessions?action=publish&stream=live/demo");
+    await tabTo("at.closest('tbody th')");
+    await key("Enter");
+    await tabTo("at.textContent === 'End session…'");
+    await key("Enter");
+    await submit();
+    await until("it has ended, and says what it was", "document.querySelector('h1 .badge').textContent.includes('Ended') && document.querySelector('.chain') && document.querySelector('.facts')");
+    await tabTo("at.textContent === 'Why it ended'");
+    await key("Enter");
+    await until("why", "[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.includes('kicked'))");
+    heard.problems = heard.problems.filter((problem) => !problem.includes("status of 404"));
   },
   "end several sessions at once": async () => {
     const ids = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).sort().join()";

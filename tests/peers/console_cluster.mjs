@@ -50,9 +50,13 @@ await tellStories({
   "who was away for too long logs in again": async () => {
     await login(token);
     await until("the fleet", isIn);
+    await open("/events?kind=config");
     const { hostname } = new URL(base);
     await tell("Network.setCookie", { name: "sluicegate_pass", value: old, domain: hostname, path: "/", httpOnly: true, sameSite: "Strict" });
     await login(token);
+    await until("the page that was left", "location.hash === '#/events?kind=config' && document.querySelector('tbody tr') && document.querySelector('header .badge.ok')");
+    await until("which proxy says so", "[...document.querySelectorAll('thead th')].some((cell) => cell.textContent === 'Proxy')");
+    await open("/");
     await until("the fleet", isIn);
   },
 }, heard);
