@@ -33,10 +33,10 @@ fn origin(one: &Origin) -> [String; 8] {
     let mut services = [&one.rtmp, &one.http, &one.api, &one.srt, &one.rtsp].into_iter();
     let first = services.find_map(|endpoints| endpoints.first());
     let port = first.and_then(|endpoint| endpoint.rsplit(':').next());
-    let note = match (&one.drain, one.notes.first()) {
-        (Some(drain), _) => progress(drain),
-        (None, Some(note)) => note.what.clone(),
-        (None, None) => String::new(),
+    let last = || one.notes.first().map(|note| note.what.clone());
+    let note = match &one.drain {
+        Some(drain) => progress(drain),
+        None => takes_nothing(one).or_else(last).unwrap_or_default(),
     };
     [
         one.id.clone(),
@@ -48,6 +48,25 @@ fn origin(one: &Origin) -> [String; 8] {
         ago(one.last_seen_seconds),
         note,
     ]
+}
+
+/// Why an origin that is well and wanted takes no new streams, if it does not.
+fn takes_nothing(one: &Origin) -> Option<String> {
+    if one.state != "up" || one.duty != "active" {
+        return None;
+    }
+    if one.weight == 0 {
+        return Some("its weight is 0: it gets no new streams".to_owned());
+    }
+    let limits = [
+        (one.streams, one.max_streams, "streams"),
+        (one.legs, one.max_sessions, "legs"),
+        (one.bps / 1_000_000, one.max_mbps, "Mbit/s"),
+    ];
+    limits.into_iter().find_map(|(used, most, what)| {
+        let most = u64::from(most?);
+        (used >= most).then(|| format!("full: {used} of {most} {what}"))
+    })
 }
 
 /// A host and a port as URLs have them (RFC 3986 §3.2.2).
@@ -392,6 +411,9 @@ mod tests {
             {"id": "b", "ip": "2001:db8::1", "rtmp": [], "http": ["tcp://:8080"], "state": "failing", "duty": "active",
              "sessions": 0, "last_seen_seconds": 400.0, "drain": null,
              "notes": [{"seconds_ago": 1.0, "what": "10.0.0.2:1935: connection refused"}]},
+            {"id": "c", "ip": "10.0.0.3", "rtmp": ["tcp://:1935"], "state": "up", "duty": "active", "weight": 100,
+             "streams": 5, "max_streams": 5, "notes": []},
+            {"id": "d", "ip": "10.0.0.4", "rtmp": ["tcp://:1935"], "state": "up", "duty": "active", "weight": 0, "notes": []},
         ]});
         let text = origins(&read(data));
         fits(&text);
@@ -401,6 +423,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("3 publishers"), "{text}");
+        assert!(text.contains("full: 5 of 5 streams"), "{text}");
+        assert!(text.contains("its weight is 0"), "{text}");
         assert_eq!(
             origins(&read(json!({"origins": []}))),
             "no origin is known\n"
