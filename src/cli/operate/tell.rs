@@ -93,17 +93,27 @@ pub(super) fn streams(all: &Streams) -> String {
         [
             one.stream.clone(),
             one.origin.clone(),
+            one.state.replace('_', " "),
+            rate(one.bps_in),
             one.publishers.to_string(),
             one.players.to_string(),
             one.pulls.to_string(),
         ]
     };
-    let rows: Vec<[String; 5]> = all.streams.iter().map(row).collect();
+    let rows: Vec<[String; 7]> = all.streams.iter().map(row).collect();
     if rows.is_empty() {
         return format!("no stream is placed\n{}", missing(&all.coverage));
     }
-    let heading = ["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS", "PULLS"];
-    table(heading, &rows) + &missing(&all.coverage)
+    let heading = [
+        "STREAM",
+        "ORIGIN",
+        "STATE",
+        "IN",
+        "PUBLISHERS",
+        "PLAYERS",
+        "PULLS",
+    ];
+    table(heading, &rows) + &rest(rows.len(), all.total) + &missing(&all.coverage)
 }
 
 /// Which sessions were ended: those of a stream, or the one session `id`, of which the answer says no more.
@@ -192,7 +202,7 @@ pub(super) fn sessions(all: &Sessions) -> String {
     let heading = [
         "ID", "STREAM", "ASKS", "CLIENT", "ORIGIN", "STATE", "AGE", "BYTES",
     ];
-    table(heading, &rows) + &missing(&all.coverage)
+    table(heading, &rows) + &rest(rows.len(), all.total) + &missing(&all.coverage)
 }
 
 fn session(one: &Session) -> [String; 8] {
@@ -378,11 +388,28 @@ pub(super) fn span(seconds: f64) -> String {
 
 /// Bytes in the form that people use.
 fn size(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
-    match units.into_iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes / unit),
-        None => format!("{bytes:.0} B"),
+    scaled(bytes, "B")
+}
+
+/// Bits per second in the form that people use.
+fn rate(bps: u64) -> String {
+    scaled(bps, "bit/s")
+}
+
+fn scaled(number: u64, unit: &str) -> String {
+    let number = number as f64;
+    let prefixes = [("G", 1e9), ("M", 1e6), ("k", 1e3)];
+    match prefixes.into_iter().find(|(_, times)| number >= *times) {
+        Some((prefix, times)) => format!("{:.1} {prefix}{unit}", number / times),
+        None => format!("{number:.0} {unit}"),
+    }
+}
+
+/// That a list has more rows than are shown; empty if it has not.
+fn rest(shown: usize, total: usize) -> String {
+    match total > shown {
+        true => format!("{shown} of {total}: --find and --limit show others\n"),
+        false => String::new(),
     }
 }
 
@@ -435,9 +462,11 @@ mod tests {
     fn sessions_and_streams_are_tables_that_fit() {
         let data = json!({"sessions": [{"id": 7, "stream": format!("__defaultVhost__/live/{}", "x".repeat(90)),
             "protocol": "rtmp", "action": "publish", "client": "[2001:db8::1234:5678]:54321", "origin": "one",
-            "state": "relaying", "pull": 12, "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}]});
+            "state": "relaying", "pull": 12, "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}],
+            "total": 3});
         let text = sessions(&read(data));
         fits(&text);
+        assert!(text.ends_with("1 of 3: --find and --limit show others\n"), "{text}");
         assert!(
             text.contains("relaying, pull 12")
                 && text.contains("2h03m")
@@ -445,8 +474,11 @@ mod tests {
                 && text.contains("rtmp publish"),
             "{text}"
         );
-        let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3}]});
-        assert_eq!(streams(&read(data)).lines().count(), 2);
+        let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3,
+            "state": "late_keyframes", "bps_in": 999}], "total": 1});
+        let text = streams(&read(data));
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("late keyframes  999 bit/s"), "{text}");
     }
 
     #[test]
