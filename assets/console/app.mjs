@@ -128,13 +128,13 @@ const load = async () => {
   const wrong = [];
   answers.forEach((answer, at) => {
     const [field, from] = asks[at];
-    const isOptional = page.optional === true || page.optional?.includes(field);
     if (answer.status === "fulfilled") [data[field], askedBy[field]] = [answer.value, from];
     else if (answer.reason instanceof Refused && answer.reason.status === 404) data[field] = null;
+    else if (answer.reason instanceof Refused && page.mayFail?.(field)) data[field] = { why: answer.reason.message };
     else {
       // What was asked before is no answer to another question.
       if (askedBy[field] !== from) delete data[field];
-      if (!isOptional) wrong.push(answer.reason);
+      wrong.push(answer.reason);
     }
   });
   if (wrong.some((error) => error instanceof Refused && error.status === 401)) {

@@ -90,7 +90,8 @@ export const ofSession = (row) => {
 
 /** How a proxy is. */
 export const ofProxy = (row) => {
-  if (row.isSilent) return badge("bad", "Does not answer", "Look at its host: does it run, and can this proxy reach its system port? One that is gone leaves the list by itself.");
+  if (row.why) return badge("bad", "Does not answer", `${row.why}. One that is gone leaves the list by itself.`);
+  if (row.draining === undefined) return badge("off", "Asking…");
   const left = row.publishers + row.players;
   if (row.drain?.done || (row.draining && left === 0)) return badge("off", "Drained, safe to stop", "Stop or update it, or undrain it.");
   if (row.draining) return badge("warn", `Draining, ${count(left)} left`, "Wait, or undrain it.");

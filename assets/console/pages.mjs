@@ -268,9 +268,15 @@ const LOOKS = {
 
 const originTimes = (rows, history) => (!rows ? h("p", { class: "empty" }, "Asking…") : rows.length === 0
   ? h("p", { class: "empty" }, "No origin is known. Origins report to this port. ", runbookLink("SluicegateNoOrigin"))
-  : h("ul", { class: "times" }, rows.slice(0, 50).map((row) => h("li", { key: row.id },
+  : [h("ul", { class: "times" }, worstFirst(rows).slice(0, MOST_TIMES).map((row) => h("li", { key: row.id },
     originLink(row.id), badge(ofOrigin(row)),
-    timeline(row.id, (history?.origins ?? []).find((one) => one.id === row.id)?.states ?? "")))));
+    timeline(row.id, (history?.origins ?? []).find((one) => one.id === row.id)?.states ?? "")))),
+  rows.length > MOST_TIMES && h("p", { class: "empty" }, `The other ${count(rows.length - MOST_TIMES)} are among all `, link("origins", "Origins"), ".")]);
+const MOST_TIMES = 50;
+const TROUBLE = ["bad", "warn", "off", "ok"];
+/** Where not all can be shown, those that need somebody are; else each stays in its place. */
+const worstFirst = (rows) => (rows.length <= MOST_TIMES ? rows
+  : [...rows].sort((a, b) => TROUBLE.indexOf(ofOrigin(a).tone) - TROUBLE.indexOf(ofOrigin(b).tone)));
 
 const origins = {
   title: "Origins",
@@ -358,7 +364,6 @@ const stream = {
     explain: `explain?${query({ stream: rest, without: params.without })}`,
     links: `links?${query({ stream: rest })}`,
   }),
-  optional: ["stream"],
   view: (context) => {
     const { data, again, rest, mayAct } = context;
     const row = data.stream;
@@ -601,26 +606,28 @@ const events = {
   ],
 };
 
+const MOST_PEERS = 20;
 const proxies = {
   title: "Proxies",
-  asks: ({ known }) => ({ proxy: "proxy", ...Object.fromEntries((known?.proxy?.peers ?? []).slice(0, 20).map((peer) => [`peer ${peer.id}`, `proxy?${query({ proxy: peer.id })}`])) }),
-  optional: true,
+  asks: ({ known }) => ({ proxy: "proxy", ...Object.fromEntries((known?.proxy?.peers ?? []).slice(0, MOST_PEERS).map((peer) => [`peer ${peer.id}`, `proxy?${query({ proxy: peer.id })}`])) }),
+  mayFail: (field) => field !== "proxy",
   view: ({ data, again, mayAct }) => {
     const own = data.proxy;
-    const peers = (own?.peers ?? []).map((peer) => ({ ...peer, ...data[`peer ${peer.id}`], isSilent: !data[`peer ${peer.id}`] }));
+    const peers = (own?.peers ?? []).map((peer) => ({ ...peer, ...data[`peer ${peer.id}`] }));
     const rows = own && [{ ...own, isOwn: true }, ...peers];
-    const buttons = (row) => (row.draining ? button("Undrain", () => act.undrainProxy(row, again)) : button("Drain…", () => act.drainProxy(row, again)));
+    const buttons = (row) => (row.draining === undefined ? "–" : row.draining ? button("Undrain", () => act.undrainProxy(row, again)) : button("Drain…", () => act.drainProxy(row, again)));
     return [
       h("h1", null, "Proxies"),
       table({ name: "proxies", caption: "Proxies", isPage: true, rows, keyOf: (row) => row.id ?? "own", empty: "None.", again, columns: [
         { title: "Proxy", cell: (row) => h("span", { class: "name" }, row.id ?? "this one", row.isOwn && row.id ? " (asked)" : "") },
-        { title: "State", cell: (row) => badge(ofProxy(row)) },
+        { title: "State", cell: (row) => (peers.indexOf(row) < MOST_PEERS ? badge(ofProxy(row)) : "–") },
         { title: "Version", cell: (row) => row.version },
         { title: "Started", cell: (row) => (row.started ? when(Date.parse(row.started)) : "–") },
         { title: "Publishers", class: right, cell: (row) => count(row.publishers) },
         { title: "Viewers", class: right, cell: (row) => count(row.players) },
         mayAct && { title: "Action", cell: buttons }].filter(Boolean) }),
       rows && stepOf(rows, (row) => row.id ?? "this one", ofProxy),
+      peers.length > MOST_PEERS && h("p", { class: "empty" }, `Only ${MOST_PEERS} of the others are asked how they are.`),
     ];
   },
 };
@@ -642,6 +649,7 @@ const settings = {
   },
 };
 
+const MOST_BANS = 500;
 const BANNED = [["address", "Address or network"], ["viewer", "Viewer or user"], ["key", "Key"], ["token", "Token (jti)"], ["stream", "Stream"]];
 
 /** Who is banned. Whoever only looks sees the list alone. */
@@ -666,7 +674,8 @@ const bans = {
         h("label", null, "Why ", h("input", { name: "reason", autocomplete: "off", maxlength: 200 })),
         h("button", { type: "submit" }, "Ban…")),
       filters(finder(context)),
-      table({ name: "bans", caption: `Bans that hold (${count(context.data.bans?.total)})`, rows: context.data.bans && rows.slice(0, 500), keyOf: (row) => row.id, empty: "Nobody is banned, or none matches.", again: context.again,
+      rows.length > MOST_BANS && h("p", { class: "empty" }, `The ${MOST_BANS} that end first are shown, of ${count(rows.length)}: Find narrows them.`),
+      table({ name: "bans", caption: `Bans that hold (${count(context.data.bans?.total)})`, rows: context.data.bans && rows.slice(0, MOST_BANS), keyOf: (row) => row.id, empty: "Nobody is banned, or none matches.", again: context.again,
         columns: [
           { title: "Who", cell: (row) => h("span", { class: "name" }, `${row.kind}:${row.name}`) },
           { title: "Why", cell: (row) => h("span", { class: "name" }, row.reason || "–") },
