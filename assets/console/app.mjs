@@ -38,10 +38,18 @@ let askedBy = {};
 let wanted = "";
 let keys = localStorage.getItem("keys") !== "off";
 
+/** A part of an address; one that nobody encoded is taken as it is. */
+const decoded = (part) => {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+};
 const read = () => {
   const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [page, ...rest] = path.split("/");
-  return { page: PAGES[page] ? page : "", rest: rest.map(decodeURIComponent).join("/"), params: Object.fromEntries(new URLSearchParams(search)) };
+  return { page: Object.hasOwn(PAGES, page) ? page : "", rest: rest.map(decoded).join("/"), params: Object.fromEntries(new URLSearchParams(search)) };
 };
 const isStale = () => heard > 0 && Date.now() - heard > STALE_MS && !isPaused;
 

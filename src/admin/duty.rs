@@ -192,7 +192,8 @@ impl System {
         let registry = self.proxy.registry();
         let mut members = registry.origins();
         for (one, member) in &mut members {
-            let is_taken_away = |row: &api::Origin| row.duty == "disabled" || row.duty == "draining";
+            let is_taken_away =
+                |row: &api::Origin| row.duty == "disabled" || row.duty == "draining";
             if one == id {
                 member.duty = Duty::Active;
             } else if others.of(one.as_str()).any(is_taken_away) {

@@ -693,10 +693,7 @@ pub(super) mod tests {
         })
         .await;
         open.truncate(20);
-        each_row_is_on_one_page(&ENDED, 40, |asked| {
-            page_of_ended(&table, Some("p"), asked)
-        })
-        .await;
+        each_row_is_on_one_page(&ENDED, 40, |asked| page_of_ended(&table, Some("p"), asked)).await;
     }
 
     #[test]

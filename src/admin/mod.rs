@@ -321,10 +321,7 @@ impl System {
     }
 
     /// Looks at whole tables, [`beside`] all else. One looks at a time, so that all who do take one core at most.
-    async fn looked<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> T {
+    async fn looked<T: Send + 'static>(&self, look: impl FnOnce(&Self) -> T + Send + 'static) -> T {
         let _turn = self.looks.acquire().await;
         let system = self.clone();
         beside(move || look(&system)).await

@@ -240,9 +240,8 @@ mod tests {
     #[test]
     fn who_has_to_come_with_tls_is_told_so_by_the_scheme() {
         let port = |port: u16| SocketAddr::from(([0, 0, 0, 0], port));
-        let all = |name: &'static str, own: &'static str| {
-            vec![(name, port(1000)), (own, port(2000))]
-        };
+        let all =
+            |name: &'static str, own: &'static str| vec![(name, port(1000)), (own, port(2000))];
         let stream = StreamUrl::new("", "live", "cam").expect("a stream");
         // What listens, which of them takes nobody without TLS, how the stream is published and how it is played first (an empty
         // text if it is not), and the protocols.
@@ -253,7 +252,13 @@ mod tests {
             &'a str,
             &'a [&'a str],
         );
-        let http: &[&str] = &["http_aac", "http_flv", "http_mp3", "http_segments", "http_ts"];
+        let http: &[&str] = &[
+            "http_aac",
+            "http_flv",
+            "http_mp3",
+            "http_segments",
+            "http_ts",
+        ];
         let rows: [Row<'_>; 11] = [
             (vec![], vec![], "", "", &[]),
             (

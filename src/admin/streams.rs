@@ -546,7 +546,11 @@ mod tests {
             (Some(early), Some(late), Some(early)),
         ] {
             let all = combined(vec![row("p", ours), row("q", theirs)]);
-            assert_eq!(all[0].started_at.as_deref(), expected, "{ours:?} {theirs:?}");
+            assert_eq!(
+                all[0].started_at.as_deref(),
+                expected,
+                "{ours:?} {theirs:?}"
+            );
         }
     }
 

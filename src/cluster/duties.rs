@@ -243,6 +243,9 @@ mod tests {
         assert!(said(an_hour_ahead, Wanted::Disabled));
         assert!(!said(unix_time::millis(), Wanted::Active), "as it was");
         assert!(said(duties.next_time(&origin), Wanted::Active));
-        assert!(said(duties.next_time(&origin), Wanted::Disabled), "within one millisecond");
+        assert!(
+            said(duties.next_time(&origin), Wanted::Disabled),
+            "within one millisecond"
+        );
     }
 }

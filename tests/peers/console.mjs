@@ -146,6 +146,13 @@ const stories = {
     await until("the words alone", "document.querySelector('.partial')?.textContent.includes('is not app/name') && !document.querySelector('main table')");
     heard.problems = heard.problems.filter((problem) => !problem.includes("status of 400"));
   },
+  "an address that is half of one opens a page": async () => {
+    await open("/s/live/50%");
+    await until("the stream", "document.querySelector('h1').textContent.includes('live/50%')");
+    await open("/constructor");
+    await until("the fleet", "document.querySelector('h1').textContent === 'Fleet'");
+    heard.problems = heard.problems.filter((problem) => !problem.includes("status of 404"));
+  },
   "nothing is done by a dialog that is closed": async () => {
     await open(`/o/${origin}`);
     await tabTo(`at.getAttribute('aria-label') === 'Disable ${origin}'`);

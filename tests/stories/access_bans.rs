@@ -348,7 +348,8 @@ async fn a_change_is_told_also_where_its_caller_leaves() {
     let mut caller = TcpStream::connect(house.at.system)
         .await
         .expect("it listens");
-    let probe = "POST /api/v1/origins/one/probe HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let probe =
+        "POST /api/v1/origins/one/probe HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     caller.write_all(probe.as_bytes()).await.expect("it reads");
     let _asked = origin.accept().await.expect("it is probed");
     drop(caller);

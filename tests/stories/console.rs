@@ -200,8 +200,7 @@ async fn a_walk_finds_each_row_once_however_a_list_is_sorted() {
         let sorts = refusal.split_once("sort: one of ").expect("the sorts").1;
         let sorts = sorts.split_once(", with -").expect("the sorts").0;
         // What clients do changes these at any time.
-        let stays =
-            |sort: &&str| !["bytes", "load", "out", "players", "rate"].contains(sort);
+        let stays = |sort: &&str| !["bytes", "load", "out", "players", "rate"].contains(sort);
         let sorted = async |query: &str| {
             let path = format!("/api/v1/{list}?{filter}{query}");
             let mut found = walk(&house, &path, rows, name).await.concat();

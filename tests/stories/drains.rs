@@ -250,7 +250,10 @@ async fn the_last_origin_of_a_service_is_taken_away_by_force_alone() {
         let (status, said) = changed(&house, method, "one", rest).await;
         assert_eq!(status, 409, "{method} {rest}: {said}");
         let words = said["error"].as_str().unwrap_or_default();
-        assert!(words.starts_with(&last(services)), "{method} {rest}: {said}");
+        assert!(
+            words.starts_with(&last(services)),
+            "{method} {rest}: {said}"
+        );
         assert_eq!(said["force"], true, "{method} {rest}: {said}");
         assert_eq!(row(&house, "one").await["duty"], "active");
     };
@@ -309,7 +312,10 @@ async fn it_is_counted_how_many_origins_take_new_streams() {
         let metrics = house.proxy.metrics().render();
         let mut lines = metrics.lines();
         let count = lines.find_map(|line| line.strip_prefix("sluicegate_origins_taking_streams "));
-        count.expect("it is counted").parse::<u32>().expect("a number")
+        count
+            .expect("it is counted")
+            .parse::<u32>()
+            .expect("a number")
     };
     assert_eq!(taking(), 0, "none is known");
     let stub = Stub::start(Manner::Grants).await;

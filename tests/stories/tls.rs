@@ -88,26 +88,65 @@ async fn a_listener_for_tls_alone_is_linked_and_explained_as_any() {
     let listeners = settings["listeners"].as_array().expect("listeners");
     let port = |name: &str| {
         let listener = listeners.iter().find(|one| one["name"] == name);
-        let address = listener.unwrap_or_else(|| panic!("{name} in {settings}"))["address"].as_str();
-        address.expect("an address").rsplit(':').next().expect("a port").to_owned()
+        let address =
+            listener.unwrap_or_else(|| panic!("{name} in {settings}"))["address"].as_str();
+        address
+            .expect("an address")
+            .rsplit(':')
+            .next()
+            .expect("a port")
+            .to_owned()
     };
     let links = document("/api/v1/links?stream=live/a").await;
     let links = links["links"].as_array().expect("links");
     for (action, protocol, base) in [
-        ("publish", "RTMP", format!("rtmps://127.0.0.1:{}/", port("rtmp_tls"))),
-        ("play", "RTMP", format!("rtmps://127.0.0.1:{}/", port("rtmp_tls"))),
-        ("publish", "RTSP", format!("rtsps://127.0.0.1:{}/", port("rtsp"))),
-        ("publish", "WHIP", format!("https://127.0.0.1:{}/", port("api_tls"))),
-        ("play", "WHEP", format!("https://127.0.0.1:{}/", port("api_tls"))),
-        ("play", "HLS", format!("https://127.0.0.1:{}/", port("http_tls"))),
+        (
+            "publish",
+            "RTMP",
+            format!("rtmps://127.0.0.1:{}/", port("rtmp_tls")),
+        ),
+        (
+            "play",
+            "RTMP",
+            format!("rtmps://127.0.0.1:{}/", port("rtmp_tls")),
+        ),
+        (
+            "publish",
+            "RTSP",
+            format!("rtsps://127.0.0.1:{}/", port("rtsp")),
+        ),
+        (
+            "publish",
+            "WHIP",
+            format!("https://127.0.0.1:{}/", port("api_tls")),
+        ),
+        (
+            "play",
+            "WHEP",
+            format!("https://127.0.0.1:{}/", port("api_tls")),
+        ),
+        (
+            "play",
+            "HLS",
+            format!("https://127.0.0.1:{}/", port("http_tls")),
+        ),
     ] {
-        let link = links.iter().find(|one| one["action"] == action && one["protocol"] == protocol);
-        let url = link.and_then(|link| link["url"].as_str()).unwrap_or_default();
-        assert!(url.starts_with(&base), "{action} by {protocol}: {url:?}, not {base}");
+        let link = links
+            .iter()
+            .find(|one| one["action"] == action && one["protocol"] == protocol);
+        let url = link
+            .and_then(|link| link["url"].as_str())
+            .unwrap_or_default();
+        assert!(
+            url.starts_with(&base),
+            "{action} by {protocol}: {url:?}, not {base}"
+        );
     }
     let explained = document("/api/v1/explain?stream=live/a&protocol=all").await;
     let explained = explained["protocols"].as_array().expect("protocols").iter();
-    let explained: Vec<&str> = explained.filter_map(|one| one["protocol"].as_str()).collect();
+    let explained: Vec<&str> = explained
+        .filter_map(|one| one["protocol"].as_str())
+        .collect();
     for protocol in ["rtmp", "rtsp", "http_flv", "webrtc"] {
         assert!(explained.contains(&protocol), "{protocol} in {explained:?}");
     }

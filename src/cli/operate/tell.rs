@@ -466,7 +466,10 @@ mod tests {
             "total": 3});
         let text = sessions(&read(data));
         fits(&text);
-        assert!(text.ends_with("1 of 3: --find and --limit show others\n"), "{text}");
+        assert!(
+            text.ends_with("1 of 3: --find and --limit show others\n"),
+            "{text}"
+        );
         assert!(
             text.contains("relaying, pull 12")
                 && text.contains("2h03m")
