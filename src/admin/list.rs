@@ -198,8 +198,7 @@ impl WantedText {
     fn is_in(&self, line: &Line) -> bool {
         self.in_names[line.name as usize]
             || self.in_origins[line.origin as usize]
-            || (self.in_addresses.as_deref())
-                .is_some_and(|text| line.client.as_str().contains(text))
+            || (self.in_addresses.as_deref()).is_some_and(|text| line.client.contains(text))
     }
 }
 

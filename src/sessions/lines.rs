@@ -245,12 +245,24 @@ impl ClientText {
 
     /// The text.
     pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Short(text, length) => {
-                str::from_utf8(&text[..usize::from(*length)]).unwrap_or_default()
-            }
-            Self::Long(text) => text,
+            Self::Short(text, length) => &text[..usize::from(*length)],
+            Self::Long(text) => text.as_bytes(),
         }
+    }
+
+    /// Whether `wanted` is in the text. For texts as short as these, what the standard library prepares for a search takes longer
+    /// than this.
+    pub(crate) fn contains(&self, wanted: &str) -> bool {
+        let Some(first) = wanted.as_bytes().first() else {
+            return true;
+        };
+        let mut parts = self.bytes().windows(wanted.len());
+        parts.any(|part| part.first() == Some(first) && part == wanted.as_bytes())
     }
 
     /// Whether the address, without its port, is `ip` as it is shown.
@@ -367,6 +379,18 @@ mod tests {
         ] {
             let text = ClientText::of(shown.parse().expect("an address"));
             assert_eq!((text.as_str(), text.ip()), (shown, ip));
+            for from in 0..shown.len() {
+                for to in from..=shown.len() {
+                    assert!(text.contains(&shown[from..to]), "{shown} {from} {to}");
+                }
+            }
+            for other in ["x", "0.0.0.1:", &format!("{shown}0")] {
+                assert_eq!(
+                    text.contains(other),
+                    shown.contains(other),
+                    "{shown} {other}"
+                );
+            }
         }
     }
 
