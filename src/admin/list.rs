@@ -465,7 +465,8 @@ pub(super) fn answered<T: Serialize>(headers: &HeaderMap, document: &T) -> Respo
     }
     let kind = [(header::CONTENT_TYPE, "application/json")];
     let reads_gzip = asked_for(header::ACCEPT_ENCODING).is_some_and(|all| all.contains("gzip"));
-    match reads_gzip.then(|| gzipped(&body)).flatten() {
+    let small = || gzipped(&body, Compression::fast());
+    match reads_gzip.then(small).flatten() {
         Some(small) => {
             let coded = [(header::CONTENT_ENCODING, "gzip")];
             (common, kind, coded, Body::from(small)).into_response()
@@ -475,11 +476,11 @@ pub(super) fn answered<T: Serialize>(headers: &HeaderMap, document: &T) -> Respo
 }
 
 /// The bytes compressed; `None` where that is not worth it.
-pub(super) fn gzipped(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn gzipped(bytes: &[u8], how: Compression) -> Option<Vec<u8>> {
     if bytes.len() < WORTH_COMPRESSING {
         return None;
     }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), how);
     encoder.write_all(bytes).ok()?;
     encoder.finish().ok()
 }

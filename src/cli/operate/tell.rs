@@ -56,7 +56,7 @@ fn takes_nothing(one: &Origin) -> Option<String> {
         return None;
     }
     if one.weight == 0 {
-        return Some("its weight is 0: it gets no new streams".to_owned());
+        return Some("weight 0: no new streams".to_owned());
     }
     let limits = [
         (one.streams, one.max_streams, "streams"),
@@ -65,7 +65,7 @@ fn takes_nothing(one: &Origin) -> Option<String> {
     ];
     limits.into_iter().find_map(|(used, most, what)| {
         let most = u64::from(most?);
-        (used >= most).then(|| format!("full: {used} of {most} {what}"))
+        (used >= most).then(|| format!("full: {used}/{most} {what}"))
     })
 }
 
@@ -450,8 +450,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("3 publishers"), "{text}");
-        assert!(text.contains("full: 5 of 5 streams"), "{text}");
-        assert!(text.contains("its weight is 0"), "{text}");
+        assert!(text.contains("full: 5/5"), "{text}");
+        assert!(text.contains("weight 0"), "{text}");
         assert_eq!(
             origins(&read(json!({"origins": []}))),
             "no origin is known\n"
