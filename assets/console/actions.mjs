@@ -120,7 +120,7 @@ const backFrom = (row, duty) => [`${row.id} takes streams again.`, dutyOf({ ...r
 /** How many other origins take streams and have room; null where nobody says. */
 const othersThan = async (row) => {
   const all = await get("origins").catch(() => null);
-  return all && all.origins.filter((one) => one.state === "up" && one.duty === "active" && one.id !== row.id && !fullOf(one)).length;
+  return all && all.origins.filter((one) => one.state === "up" && one.duty === "active" && one.weight !== 0 && one.id !== row.id && !fullOf(one)).length;
 };
 
 export const drainOrigin = async (row, again) => {
@@ -167,9 +167,10 @@ export const probeOrigin = async (row, again) => {
       toast(`${row.id} is probed: it is ${answer.state} now.`);
       return;
     }
-    const lines = [`It is ${answer.state} now.`, h("ul", null, answer.services.map((one) => h("li", { key: one.service },
+    const stays = answer.state === "up" && answer.services.some((one) => one.judged && one.ok === false);
+    const lines = [`It is ${answer.state} now${stays ? ": several probes in a row have to fail before it is taken out (health.fall), or one connection of a client" : ""}.`, h("ul", null, answer.services.map((one) => h("li", { key: one.service },
       h("b", { class: { true: "ok", false: "bad", null: "off" }[one.ok] }, `${one.service.toUpperCase()} at ${one.at} ${{ true: "answers", false: "does not answer", null: "is not asked" }[one.ok]}`),
-      one.ms === null ? "" : ` in ${span(one.ms / 1000)}`, one.reason ? `: ${one.reason}` : "", one.judged ? "" : " (its state does not go by this)")))];
+      one.ok ? ` in ${span(one.ms / 1000)}` : "", one.reason ? `: ${one.reason}` : "", one.judged ? "" : " (its state does not go by this)")))];
     if (await ask({ title: `What ${row.id} says`, lines, confirm: "Probe again", harmless: true })) await probeOrigin(row, again);
   } catch (error) {
     told.end(`Not probed: ${error.message}`);

@@ -52,7 +52,7 @@ export const ofStream = (row) => {
     case "late_keyframes":
       return badge("warn", `Late keyframes ${span(row.keyframe_seconds)}`, "Whoever comes waits that long for a picture: set the keyframe interval of its encoder to 2 s.");
     case "idle":
-      return badge("off", "Idle", "Nobody publishes or plays it; its place is kept for a while.");
+      return badge("off", "Idle", "Nobody publishes or plays it, and its place is kept for a while. What happened says how it ended.");
     default:
       return badge("ok", row.bps_in ? `Live ${rate(row.bps_in)}` : "Live");
   }
@@ -75,7 +75,9 @@ export const ofNowhere = (explained) => (explained && !explained.origin
 export const ofSession = (row) => {
   switch (row.state) {
     case "relaying":
-      return badge("ok", "Relaying");
+      if (!row.silent_seconds) return badge("ok", "Relaying");
+      return row.action === "publish" ? badge("bad", `Stalled ${span(row.silent_seconds)}`, "The publisher sends nothing: look at the encoder, or end it.")
+        : badge("warn", `Nothing for ${span(row.silent_seconds)}`, "Nothing goes to the viewer: how is its stream, and does the viewer read?");
     case "waiting":
       return badge("warn", "Waiting for media", row.action === "publish"
         ? "Its encoder has sent nothing yet: look at the encoder." : "Its origin has sent nothing yet: does anybody publish the stream?");

@@ -19,9 +19,11 @@ const when = (millis) => h("time", { datetime: new Date(millis).toISOString(), t
 const button = (text, onclick, props) => h("button", { type: "button", onclick, ...props }, text);
 const runbookLink = (alert) => alert && link(`runbook/${alert}`, `Runbook: ${alert.replace("Sluicegate", "")}`);
 const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next, " ", runbookLink(state.runbook));
-/** The same for the first row of a list that has one. */
+const TROUBLE = ["bad", "warn", "off", "ok"];
+const troubleOf = ({ tone }) => TROUBLE.indexOf(tone);
+/** The same for the row of a list that needs it most. */
 const stepOf = (rows, nameOf, judge) => {
-  const row = rows.find((one) => judge(one).next);
+  const [row] = rows.filter((one) => judge(one).next).sort((a, b) => troubleOf(judge(a)) - troubleOf(judge(b)));
   const state = row && judge(row);
   return row && h("p", { class: "next" }, h("b", null, "Next for ", h("span", { class: "name" }, nameOf(row)), ": "), state.next, " ", runbookLink(state.runbook));
 };
@@ -46,7 +48,7 @@ const originColumns = (context) => [
   { title: "Zone", sort: "zone", cell: (row) => (row.zone ? link(`origins?${query({ zone: row.zone })}`, row.zone, { class: "name" }) : "–") },
   { title: "Streams", sort: "streams", first: "-streams", class: right, cell: (row) => used(row.streams, row.max_streams) },
   { title: "Sessions", sort: "sessions", first: "-sessions", class: right, cell: (row) => (row.max_sessions ? [count(row.sessions), ", legs ", used(row.legs, row.max_sessions)] : count(row.sessions)) },
-  { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => (row.max_mbps ? `${rate(row.bps)} / ${count(row.max_mbps)} Mbit/s` : rate(row.bps)) },
+  { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => (row.max_mbps ? `${row.bps ? rate(row.bps) : "0"} / ${count(row.max_mbps)} Mbit/s` : rate(row.bps)) },
   { title: "CPU", sort: "load", first: "-load", class: right, cell: (row) => percent(row.cpu_percent) },
   { title: "Set-up", class: right, cell: (row) => span(row.setup_seconds) },
   { title: "Heard", sort: "heard", first: "-heard", class: right, cell: (row) => (row.permanent ? "–" : span(row.last_seen_seconds)) },
@@ -273,10 +275,9 @@ const originTimes = (rows, history) => (!rows ? h("p", { class: "empty" }, "Aski
     timeline(row.id, (history?.origins ?? []).find((one) => one.id === row.id)?.states ?? "")))),
   rows.length > MOST_TIMES && h("p", { class: "empty" }, `The other ${count(rows.length - MOST_TIMES)} are among all `, link("origins", "Origins"), ".")]);
 const MOST_TIMES = 50;
-const TROUBLE = ["bad", "warn", "off", "ok"];
 /** Where not all can be shown, those that need somebody are; else each stays in its place. */
 const worstFirst = (rows) => (rows.length <= MOST_TIMES ? rows
-  : [...rows].sort((a, b) => TROUBLE.indexOf(ofOrigin(a).tone) - TROUBLE.indexOf(ofOrigin(b).tone)));
+  : [...rows].sort((a, b) => troubleOf(ofOrigin(a)) - troubleOf(ofOrigin(b))));
 
 const origins = {
   title: "Origins",
@@ -376,7 +377,7 @@ const stream = {
       !row && explained(context, data.explain),
       row && h("p", { class: "buttons" }, mayAct && row.publishers > 0 && button("Move…", () => act.moveStream(rest, again)),
         mayAct && row.also_on && [row.origin, ...row.also_on].map((one) => button(`End on ${one}…`, () => act.endStreamOn(row, one, again), { key: one })),
-        mayAct && button("End stream…", () => act.endStream(row, again)), link(`sessions?${query({ stream: rest })}`, "All its sessions")),
+        mayAct && row.publishers + row.players > 0 && button("End stream…", () => act.endStream(row, again)), link(`sessions?${query({ stream: rest })}`, "All its sessions")),
       row && facts([["Origin", originLink(row.origin)], ["Publishers", count(row.publishers)],
         ["Age", span(row.since_seconds)], ["Published by", row.protocols.map(protocol).join(", ") || "–"],
         ["Keyframes", row.keyframe_seconds && `every ${span(row.keyframe_seconds)}`],

@@ -29,11 +29,13 @@ use super::columns::ORIGINS;
 use super::drain::drain_document;
 use super::list::{self, ListRequest, of_documents};
 use super::{System, problem};
-use crate::api::{self, Coverage, Done, EndedCount, Envelope, Missing, Problem, Registered, Scope};
+use crate::api::{
+    self, Coverage, Done, EndedCount, Envelope, Missing, Problem, Registered, STALLED_AFTER, Scope,
+};
 use crate::net::entrance::Ends;
 use crate::net::versions::SERVER;
 use crate::origin::fetch::escaped;
-use crate::sessions::{Direction, EndReason, Held, Row};
+use crate::sessions::{Direction, EndReason, Held, Row, State as SessionState};
 
 /// `POST /api/v1/srs/register`: what SRS sends every heartbeat.
 pub(super) async fn register(
@@ -499,6 +501,8 @@ pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
         origin: origin.as_str().to_owned(),
         why: why.clone(),
     });
+    let silent = row.sender_silent_for().as_secs_f64();
+    let is_silent = row.state() == SessionState::Relaying && silent >= STALLED_AFTER;
     api::Session {
         id: row.id,
         proxy: own.map(str::to_owned),
@@ -524,6 +528,7 @@ pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
         bps_to_origin: row.bps(Direction::ToOrigin),
         setup_seconds: row.setup().map(|after| after.as_secs_f64()),
         stalls: row.stalls(),
+        silent_seconds: is_silent.then_some(silent),
         keyframe_seconds: row.keyframes().map(|apart| apart.as_secs_f64()),
         holds: row.holds().into_iter().map(Held::document).collect(),
     }

@@ -686,6 +686,40 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_session_on_which_nothing_passes_says_for_how_long() {
+        let (table, _open) = table(2);
+        let rows = table.list();
+        let silent = || -> Vec<Option<f64>> {
+            let documents = rows.iter().map(|row| session_document(None, row));
+            documents.map(|document| document.silent_seconds).collect()
+        };
+        let second = async || {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            table.end_overdue();
+        };
+        for _ in 0..9 {
+            second().await;
+        }
+        assert_eq!(silent(), [None, None], "they connect");
+        for row in &rows {
+            row.joined();
+            row.media_flows();
+            row.count(Direction::ToClient, 1);
+            row.count(Direction::ToOrigin, 1);
+        }
+        for _ in 0..9 {
+            second().await;
+            // What the origin tells a publisher, and a viewer its origin, is no media.
+            rows[0].count(Direction::ToClient, 1);
+            rows[1].count(Direction::ToOrigin, 1);
+        }
+        assert_eq!(silent(), [Some(8.0), Some(8.0)]);
+        rows[0].count(Direction::ToOrigin, 1);
+        second().await;
+        assert_eq!(silent(), [None, Some(9.0)], "the publisher sends again");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn while_time_passes_each_session_is_on_one_page() {
         let (table, mut open) = table(60);
         each_row_is_on_one_page(&SESSIONS, 60, |asked| {

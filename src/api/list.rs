@@ -225,7 +225,7 @@ impl StreamNumbers {
             (1.., _) if apart >= LATE_KEYFRAMES => "late_keyframes",
             (1.., _) => "live",
             // Its publisher may use another way to the origin.
-            (0, 1..) if self.bps_out > 0 => "live",
+            (0, 1..) if self.bps_out >= self.players * LEAST_MEDIA => "live",
             (0, 1..) => "waiting",
             (0, 0) => "idle",
         }
@@ -448,5 +448,49 @@ pub(super) const fn is_false(flag: &bool) -> bool {
 
 /// Seconds without a byte after which a publisher is said to have stalled.
 pub const STALLED_AFTER: f64 = 8.0;
+/// Bits per second to each player under which what flows is no media, but what a protocol says while it waits.
+const LEAST_MEDIA: u64 = 1_000;
 /// Keyframes this many seconds apart are late: a new viewer, and a stream that is moved, waits for the next one.
 pub(super) const LATE_KEYFRAMES: f64 = 5.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_what_its_numbers_say() {
+        // A description, its publishers, its players, bits per second to these, and the seconds of silence and between keyframes.
+        for (cause, numbers, state) in [
+            ("nobody", (0, 0, 0, None, None), "idle"),
+            ("a publisher", (1, 0, 0, Some(1.0), None), "live"),
+            ("one that is silent", (1, 0, 0, Some(8.0), None), "stalled"),
+            (
+                "keyframes apart",
+                (1, 3, 9_000, Some(0.1), Some(5.0)),
+                "late_keyframes",
+            ),
+            ("players", (0, 2, 0, None, None), "waiting"),
+            (
+                "what RTMP says at its start",
+                (0, 1, 552, None, None),
+                "waiting",
+            ),
+            ("the same to many", (0, 100, 9_000, None, None), "waiting"),
+            (
+                "sound, published another way",
+                (0, 2, 12_000, None, None),
+                "live",
+            ),
+        ] {
+            let (publishers, players, bps_out, silent_seconds, keyframe_seconds) = numbers;
+            let numbers = StreamNumbers {
+                publishers,
+                players,
+                bps_out,
+                silent_seconds,
+                keyframe_seconds,
+            };
+            assert_eq!(numbers.state(), state, "{cause}");
+        }
+    }
+}

@@ -549,6 +549,10 @@ pub struct Session {
     pub setup_seconds: Option<f64>,
     /// How often a receiver took nothing for a second or longer.
     pub stalls: u64,
+    /// Since whoever sends, the client that publishes or the origin of one that plays, last sent something; only where that is
+    /// [`STALLED_AFTER`] or longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_seconds: Option<f64>,
     /// How far apart a publisher's keyframes are; none where it does not publish by RTMP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyframe_seconds: Option<f64>,
@@ -718,6 +722,7 @@ mod tests {
                 &["    Session:"],
                 json!(Session {
                     preview: true,
+                    silent_seconds: Some(9.0),
                     keyframe_seconds: Some(2.0),
                     ..Session::default()
                 }),

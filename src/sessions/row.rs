@@ -496,6 +496,17 @@ impl Row {
         Duration::from_millis(now.saturating_sub(self.to_origin.last_active(now)))
     }
 
+    /// For how long nothing has come from whoever sends, which is the client that publishes or the origin of one that plays; short of
+    /// the truth by at most one sweep.
+    pub(crate) fn sender_silent_for(&self) -> Duration {
+        let now = self.millis();
+        let sent = match self.request.action {
+            Action::Play => &self.to_client,
+            Action::Publish => &self.to_origin,
+        };
+        Duration::from_millis(now.saturating_sub(sent.last_active(now)))
+    }
+
     /// Where it went, and why.
     pub fn placed(&self) -> Placed {
         let failed = self.aside.get().map(|aside| {

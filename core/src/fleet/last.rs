@@ -7,10 +7,14 @@ use crate::fleet::origin::OriginId;
 use crate::stream::Service;
 
 /// The services for clients that nobody would take new streams for if the origin `id` did so no more: those that it offers, and
-/// no other active origin that is up. In order; none where it takes no new streams by now, or is not among the `members`.
+/// no other active origin that is up. In order; none where it takes no new streams by now, or is not among the `members`. One with a
+/// weight of 0 takes none.
 pub fn last_for(members: &[(OriginId, Member)], now: Instant, id: &OriginId) -> Vec<Service> {
-    let offers =
-        |member: &Member, service| member.duty.takes_streams() && member.origin.serves(service);
+    let offers = |member: &Member, service| {
+        member.duty.takes_streams()
+            && member.origin.attributes.weight > 0
+            && member.origin.serves(service)
+    };
     let is_last = |service: &Service| {
         let mut own = members.iter().filter(|(one, _)| one == id);
         let mut others = members.iter().filter(|(one, _)| one != id);

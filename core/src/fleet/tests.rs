@@ -527,9 +527,27 @@ fn an_origin_is_the_last_for_what_no_other_one_takes() {
         fails("two")(fleet, now);
         fails("three")(fleet, now);
     };
+    let weightless = |names: &'static [&'static str]| {
+        move |fleet: &mut Fleet, now: Instant| {
+            for name in names {
+                let member = fleet.member(&(*name).into()).expect("it is known");
+                let mut origin = member.origin.clone();
+                Arc::make_mut(&mut origin.attributes).weight = 0;
+                fleet.register(now, origin).unwrap();
+            }
+        }
+    };
+    let (others_weightless, itself_weightless) =
+        (weightless(&["two", "three"]), weightless(&["one"]));
     // What is different, and what "one" is the last for. Its HTTP API is nobody's stream.
     type Row<'a> = (&'a str, &'a dyn Fn(&mut Fleet, Instant), &'a [Service]);
-    let rows: [Row<'_>; 8] = [
+    let rows: [Row<'_>; 10] = [
+        (
+            "the others are given nothing",
+            &others_weightless,
+            &[Service::Http, Service::Rtmp],
+        ),
+        ("it is given nothing itself", &itself_weightless, &[]),
         ("others take RTMP", &|_, _| {}, &[Service::Http]),
         (
             "one of them does",

@@ -340,6 +340,11 @@ impl MoveArguments {
 }
 
 impl ListArguments {
+    /// Whether only rows that mention a text are wanted.
+    pub(super) const fn is_narrowed(&self) -> bool {
+        self.find.is_some()
+    }
+
     /// The page as a query of the API; empty for the whole list.
     pub(super) fn query(&self) -> String {
         let given = [("sort", &self.sort), ("q", &self.find)];

@@ -137,11 +137,13 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
         Command::Origins(ask) => list(&ask, environment, "origins", tell::origins).await,
         Command::Streams(it) => {
             let what = format!("streams{}", it.query());
-            list(&it.ask, environment, &what, tell::streams).await
+            let told = |all: &_| tell::streams(all, it.is_narrowed());
+            list(&it.ask, environment, &what, told).await
         }
         Command::Sessions(it) => {
             let what = format!("sessions{}", it.query());
-            list(&it.ask, environment, &what, tell::sessions).await
+            let told = |all: &_| tell::sessions(all, it.is_narrowed());
+            list(&it.ask, environment, &what, told).await
         }
         Command::Events(it) => {
             let caller = ProxyClient::new(&it.ask, environment)?;
@@ -254,7 +256,7 @@ async fn list<T: DeserializeOwned>(
     ask: &Ask,
     environment: &Environment,
     what: &str,
-    tell: fn(&T) -> String,
+    tell: impl FnOnce(&T) -> String,
 ) -> Result<String, OperateError> {
     let caller = ProxyClient::new(ask, environment)?;
     let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;

@@ -87,8 +87,8 @@ fn dialect(one: &Origin) -> String {
     }
 }
 
-/// The table of streams.
-pub(super) fn streams(all: &Streams) -> String {
+/// The table of streams: all, or those that were looked for.
+pub(super) fn streams(all: &Streams, is_narrowed: bool) -> String {
     let row = |one: &Stream| {
         [
             one.stream.clone(),
@@ -102,7 +102,12 @@ pub(super) fn streams(all: &Streams) -> String {
     };
     let rows: Vec<[String; 7]> = all.streams.iter().map(row).collect();
     if rows.is_empty() {
-        return format!("no stream is placed\n{}", missing(&all.coverage));
+        let none = if is_narrowed {
+            "no stream mentions that"
+        } else {
+            "no stream is placed"
+        };
+        return format!("{none}\n{}", missing(&all.coverage));
     }
     let heading = [
         "STREAM",
@@ -193,11 +198,16 @@ pub(super) fn missing(coverage: &Coverage) -> String {
     coverage.missing.iter().map(line).collect()
 }
 
-/// The table of sessions.
-pub(super) fn sessions(all: &Sessions) -> String {
+/// The table of sessions: all, or those that were looked for.
+pub(super) fn sessions(all: &Sessions, is_narrowed: bool) -> String {
     let rows: Vec<[String; 8]> = all.sessions.iter().map(session).collect();
     if rows.is_empty() {
-        return format!("no session is open\n{}", missing(&all.coverage));
+        let none = if is_narrowed {
+            "no open session mentions that"
+        } else {
+            "no session is open"
+        };
+        return format!("{none}\n{}", missing(&all.coverage));
     }
     let heading = [
         "ID", "STREAM", "ASKS", "CLIENT", "ORIGIN", "STATE", "AGE", "BYTES",
@@ -464,7 +474,7 @@ mod tests {
             "protocol": "rtmp", "action": "publish", "client": "[2001:db8::1234:5678]:54321", "origin": "one",
             "state": "relaying", "pull": 12, "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}],
             "total": 3});
-        let text = sessions(&read(data));
+        let text = sessions(&read(data), false);
         fits(&text);
         assert!(
             text.ends_with("1 of 3: --find and --limit show others\n"),
@@ -479,9 +489,21 @@ mod tests {
         );
         let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3,
             "state": "late_keyframes", "bps_in": 999}], "total": 1});
-        let text = streams(&read(data));
+        let text = streams(&read(data), true);
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.contains("late keyframes  999 bit/s"), "{text}");
+        let none = || json!({"total": 0});
+        for (told, words) in [
+            (sessions(&read(none()), false), "no session is open\n"),
+            (
+                sessions(&read(none()), true),
+                "no open session mentions that\n",
+            ),
+            (streams(&read(none()), false), "no stream is placed\n"),
+            (streams(&read(none()), true), "no stream mentions that\n"),
+        ] {
+            assert_eq!(told, words);
+        }
     }
 
     #[test]
