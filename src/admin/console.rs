@@ -304,6 +304,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_module_is_asked_for_at_once() {
+        let [page, modules @ ..] = &ASSETS;
+        let page = std::str::from_utf8(page.bytes).expect("a text");
+        for module in modules.iter().filter(|asset| asset.kind == SCRIPT) {
+            // Players are large, and only one page needs them.
+            let is_named = page.contains(&format!("\"{}\"", module.name));
+            assert!(
+                is_named || module.name.starts_with("mpegts"),
+                "{} is asked for only after another is there",
+                module.name
+            );
+        }
+    }
+
+    #[test]
     fn everything_that_a_file_names_is_there_and_nothing_comes_from_elsewhere() {
         for asset in &ASSETS {
             if asset.name.starts_with("mpegts") {

@@ -1,8 +1,8 @@
 //! Lists of streams. Without any parameter they are whole, as they always were.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::Method;
 use sluicegate_core::list::{Cursor, Key, ListQuery, Listed, Page, mentions, merge, select};
 use sluicegate_core::stream::{Action, PlacementKey, Protocol};
+use tokio::time::Instant;
 
 use super::asked::{Path, Query};
 use super::columns::STREAMS;
@@ -20,7 +21,7 @@ use crate::api::{
     Coverage, Envelope, Listing, Scope, Stream, StreamNumbers, Streams, by_age, millis_of, time_of,
 };
 use crate::registry::PlacementRow;
-use crate::sessions::{Publisher, Sessions};
+use crate::sessions::{FEW, LOOKS, OLDEST, Publisher, Sessions};
 
 /// `GET /api/v1/streams`.
 pub(super) async fn streams(
@@ -383,24 +384,78 @@ impl Listed for OwnStream {
 
 /// The streams of this proxy, kept for a moment.
 #[derive(Debug, Default)]
-pub(super) struct KeptStreams(Mutex<Option<(Instant, Arc<Vec<OwnStream>>)>>);
+pub(super) struct KeptStreams(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    asked: Option<Instant>,
+    made: Option<(Instant, Rows)>,
+    /// A task makes them again, in time for those who look.
+    is_renewed: bool,
+}
+
+type Rows = Arc<Vec<OwnStream>>;
+
+impl KeptStreams {
+    /// What is kept, if it is not too old, or what `make` makes: however many ask, it is made once. True beside it if somebody
+    /// is to [renew](Self::renew) it from now on, because there are `many` sessions.
+    fn get(&self, many: bool, make: impl FnOnce() -> Vec<OwnStream>) -> (Rows, bool) {
+        // Whoever asks meanwhile waits for the same.
+        let mut kept = self.lock();
+        let now = Instant::now();
+        kept.asked = Some(now);
+        let oldest = if kept.is_renewed { OLDEST } else { KEPT };
+        let fresh = |(at, _): &&(Instant, Rows)| now.duration_since(*at) < oldest;
+        if let Some((_, rows)) = kept.made.as_ref().filter(fresh) {
+            return (Arc::clone(rows), false);
+        }
+        let rows = Arc::new(make());
+        kept.made = Some((Instant::now(), Arc::clone(&rows)));
+        let begins = many && !kept.is_renewed;
+        kept.is_renewed |= many;
+        (rows, begins)
+    }
+
+    /// Makes them again while nobody waits for it. False if nobody has looked lately: nothing is kept then, and whoever looks
+    /// next begins anew.
+    fn renew(&self, make: impl FnOnce() -> Vec<OwnStream>) -> bool {
+        {
+            let mut kept = self.lock();
+            if kept.asked.is_none_or(|at| at.elapsed() >= LOOKS) {
+                *kept = Kept::default();
+                return false;
+            }
+        }
+        let rows = Arc::new(make());
+        self.lock().made = Some((Instant::now(), rows));
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl System {
-    /// The streams of this proxy, at most [`KEPT`] old: however many look at the list, it is made once.
-    fn own_streams(&self) -> Arc<Vec<OwnStream>> {
-        let mut kept = self
-            .streams
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, rows)) = &*kept
-            && at.elapsed() < KEPT
-        {
-            return Arc::clone(rows);
+    /// The streams of this proxy: as they were at most [`KEPT`] ago, or if there are many sessions, with the lines that these
+    /// have now. To be asked in a runtime.
+    fn own_streams(&self) -> Rows {
+        let many = self.proxy.sessions().len() > FEW;
+        let (rows, begins) = self.streams.get(many, || self.streams_now());
+        if begins {
+            tokio::spawn(self.clone().renew_streams());
         }
-        let rows = Arc::new(self.streams_now());
-        *kept = Some((Instant::now(), Arc::clone(&rows)));
         rows
+    }
+
+    /// Makes the streams again whenever the lines of the sessions are, until nobody looks any more.
+    async fn renew_streams(self) {
+        let mut goes_on = true;
+        while goes_on {
+            self.proxy.sessions().lines_renewed().await;
+            let renew = |system: &Self| system.streams.renew(|| system.streams_now());
+            goes_on = self.looked(renew).await;
+        }
     }
 
     fn streams_now(&self) -> Vec<OwnStream> {
@@ -411,7 +466,7 @@ impl System {
 
 const NO_STREAM: &str =
     "that stream is placed nowhere; GET /api/v1/explain?stream= says where it would go";
-/// How long the list of streams is kept: a tab asks every two seconds.
+/// How long the list of streams is kept where few sessions are summed up: a tab asks every two seconds.
 const KEPT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -460,6 +515,34 @@ mod tests {
                 assert_eq!(is_told, !state.is_empty(), "{cause}: {row:?}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sums_of_many_sessions_are_made_for_nobody_who_waits() {
+        let kept = KeptStreams::default();
+        let passes = tokio::time::advance;
+        let is_made = |many| {
+            let mut is_made = false;
+            let (_, begins) = kept.get(many, || {
+                is_made = true;
+                Vec::new()
+            });
+            (is_made, begins)
+        };
+        assert_eq!(is_made(false), (true, false), "of few sessions");
+        assert_eq!(is_made(false), (false, false), "once for all who ask");
+        passes(KEPT).await;
+        assert_eq!(is_made(true), (true, true), "of many, the first time");
+        for _ in 0..9 {
+            passes(Duration::from_secs(1)).await;
+            assert!(kept.renew(Vec::new));
+            assert_eq!(is_made(true), (false, false), "not by who asks");
+        }
+        passes(OLDEST).await;
+        assert_eq!(is_made(true), (true, false), "who renews is late");
+        passes(LOOKS).await;
+        assert!(!kept.renew(Vec::new), "nobody looks");
+        assert_eq!(is_made(true), (true, true), "somebody looks again");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::{Direction, Row, Sessions, State};
 
@@ -301,7 +302,10 @@ fn write_number(text: &mut [u8; SHORT], mut at: usize, number: u16) -> usize {
 
 /// The lines that were copied last, while somebody looks.
 #[derive(Debug, Default)]
-pub(super) struct KeptLines(Mutex<Kept>);
+pub(super) struct KeptLines {
+    kept: Mutex<Kept>,
+    renewed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -311,7 +315,7 @@ struct Kept {
 
 impl KeptLines {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -348,15 +352,22 @@ impl Sessions {
         // What is let go of is freed after the lock is.
         let before = std::mem::replace(&mut self.kept_lines.lock().made, made);
         drop(before);
+        self.kept_lines.renewed.notify_waiters();
+    }
+
+    /// Returns when it is time to look at the lines again: they were copied again, or are too old.
+    pub(crate) async fn lines_renewed(&self) {
+        let renewed = self.kept_lines.renewed.notified();
+        let _ = timeout(OLDEST, renewed).await;
     }
 }
 
 /// Sessions up to which lines are copied for each list: that takes a millisecond.
 pub(crate) const FEW: usize = 5_000;
 /// How old lines may be: a second, and the time that the next ones may be late.
-const OLDEST: Duration = Duration::from_millis(1_500);
+pub(crate) const OLDEST: Duration = Duration::from_millis(1_500);
 /// How long after somebody looked at a list lines are kept: the console looks every two seconds.
-const LOOKS: Duration = Duration::from_secs(6);
+pub(crate) const LOOKS: Duration = Duration::from_secs(6);
 /// Lines that lie as their sessions began.
 const PART: usize = 64;
 /// Bytes of a client's address that lie in its line: `255.255.255.255:65535`.

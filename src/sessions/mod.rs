@@ -19,7 +19,7 @@ pub(crate) use held::{Follows, KEYFRAME_WITHIN};
 pub use held::{Held, Loss};
 pub(crate) use leg::OpenPull;
 pub use leg::Pull;
-pub(crate) use lines::{Line, Lines, Publisher};
+pub(crate) use lines::{FEW, LOOKS, Line, Lines, OLDEST, Publisher};
 pub use moves::{MoveCause, MoveOrder, MoveStage, Underway};
 pub use request::Request;
 pub use row::{Direction, Placed, Row, State};

@@ -1,8 +1,8 @@
 use sluicegate_core::stream::{Protocol, VhostRule};
 use tokio::time::Instant;
 
+use super::super::FEW;
 use super::super::Loss;
-use super::super::lines::FEW;
 use super::*;
 
 fn sessions(max: usize) -> Arc<Sessions> {
