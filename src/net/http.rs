@@ -36,62 +36,12 @@ pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// Whatever ends a body early.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connection with bytes in front of it that were read before.
-#[derive(Debug)]
-struct Prefixed<W> {
-    early: Bytes,
-    wire: W,
-}
-
-impl<W: AsyncRead + Unpin> AsyncRead for Prefixed<W> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.early.is_empty() {
-            return Pin::new(&mut self.wire).poll_read(cx, buffer);
-        }
-        let count = self.early.len().min(buffer.remaining());
-        buffer.put_slice(&self.early.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Prefixed<W> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_shutdown(cx)
-    }
-}
-
 /// A connection whose client is waited for with patience: what it does not send in time is its end.
 #[derive(Debug)]
 struct Paced<W> {
-    wire: Prefixed<W>,
+    /// What was read before.
+    early: Bytes,
+    wire: W,
     wait: Wait,
     requests: Arc<Requests>,
     /// How many requests had been answered when that was looked at last.
@@ -166,7 +116,7 @@ impl<W: AsyncRead + Unpin> AsyncRead for Paced<W> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        let read = Pin::new(&mut this.wire).poll_read(cx, buffer);
+        let read = this.poll_bytes(cx, buffer);
         if this.is_busy() {
             return read;
         }
@@ -177,6 +127,21 @@ impl<W: AsyncRead + Unpin> AsyncRead for Paced<W> {
             this.wait.came();
         }
         read
+    }
+}
+
+impl<W: AsyncRead + Unpin> Paced<W> {
+    fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.wire).poll_read(cx, buffer);
+        }
+        let count = self.early.len().min(buffer.remaining());
+        buffer.put_slice(&self.early.split_to(count));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -262,7 +227,8 @@ pub async fn serve<W, F>(
             answer: handle(request),
             cut: std::future::pending(),
         };
-        return http2::serve(Prefixed { early, wire }, stop, handle).await;
+        // It was agreed to in the TLS handshake, after which nothing was read.
+        return http2::serve(wire, stop, handle).await;
     }
     if early.is_empty() {
         let mut first = Vec::with_capacity(FIRST_READ);
@@ -289,7 +255,8 @@ pub async fn serve<W, F>(
         }
     });
     let paced = Paced {
-        wire: Prefixed { early, wire },
+        early,
+        wire,
         wait: Wait::for_first(patience),
         requests: Arc::clone(&requests),
         answered: 0,
@@ -351,7 +318,7 @@ impl Identity {
 /// anything else.
 pub fn into_wire(upgraded: Upgraded) -> Option<(Vec<u8>, Wire)> {
     let parts = upgraded.downcast::<TokioIo<Paced<Wire>>>().ok()?;
-    let Prefixed { early, wire } = parts.io.into_inner().wire;
+    let Paced { early, wire, .. } = parts.io.into_inner();
     let mut unused = Vec::from(parts.read_buf);
     unused.extend_from_slice(&early);
     Some((unused, wire))
