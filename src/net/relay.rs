@@ -43,6 +43,11 @@ pub trait Passage {
         Ok(())
     }
 
+    /// Why the leg is over by what passed, whether or not its origin closes it: nothing more is read from there.
+    fn leg_end(&self) -> Option<LegEnd> {
+        None
+    }
+
     /// What the passage has to tell the client by itself, at a place where the origin has nothing half said.
     fn words(&mut self) -> Option<Vec<u8>> {
         None
@@ -94,6 +99,7 @@ pub fn join<'a>(
 ) -> impl Future<Output = Ending> {
     let mut to_client = Half::new(Direction::ToClient);
     to_client.left_over = LeftOver::new(first);
+    to_client.closed = passage.leg_end().map(Over::Leg);
     let mut joined = Joined {
         client,
         to_client,
@@ -335,7 +341,8 @@ impl Half {
             self.read_power = READ_SLOW;
             row.blocked(self.direction, true);
         }
-        passage.passed().map_err(Over::Session)
+        passage.passed().map_err(Over::Session)?;
+        passage.leg_end().map_or(Ok(()), |end| Err(Over::Leg(end)))
     }
 
     /// Writes what the receiver did not take before.

@@ -688,9 +688,50 @@ async fn a_viewer_that_knows_no_chunks_gets_none() {
         script.extend([Step::Wait(Duration::from_millis(20)), say(part)]);
     }
     let _origin = HttpOrigin::join(&house, "one", script).await;
-    let request = "GET /live/a.flv HTTP/1.0\r\nHost: example.com\r\n\r\n";
-    let mut viewer = Viewer::send(house.at.http, request).await;
+    let mut viewer = Viewer::send(house.at.http, OF_HTTP_1_0).await;
     let head = viewer.head().await;
     assert!(header(&head, "transfer-encoding").is_empty(), "{head}");
     assert_eq!(viewer.rest().await, b": mediaend");
 }
+
+/// Only the end of its connection tells it that the body is over.
+#[tokio::test]
+async fn a_viewer_that_knows_no_chunks_is_let_go_after_the_last_one() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let pause = Step::Wait(Duration::from_millis(20));
+    for (cause, said) in [
+        (
+            "with the head",
+            vec![say(format!("{chunked}3\r\nend\r\n0\r\n\r\n"))],
+        ),
+        (
+            "with the last bytes",
+            vec![
+                say(format!("{chunked}1\r\ne\r\n")),
+                pause.clone(),
+                say("2\r\nnd\r\n0\r\n\r\n"),
+            ],
+        ),
+        (
+            "alone",
+            vec![
+                say(format!("{chunked}3\r\nend\r\n")),
+                pause.clone(),
+                say("0\r\n\r\n"),
+            ],
+        ),
+    ] {
+        let house = House::open("[session]\nplayer_idle = \"300s\"\n").await;
+        let keeps = [said, vec![Step::Hold]].concat();
+        let origin = HttpOrigin::join(&house, "one", keeps).await;
+        let mut viewer = Viewer::send(house.at.http, OF_HTTP_1_0).await;
+        viewer.head().await;
+        assert_eq!(viewer.rest().await, b"end", "{cause}");
+        origin.until_closed(1).await;
+        house.until_sessions(0).await;
+        let ended = house.proxy.sessions().ended();
+        assert_eq!(ended[0].reason.as_str(), "origin_closed", "{cause}");
+    }
+}
+
+const OF_HTTP_1_0: &str = "GET /live/a.flv HTTP/1.0\r\nHost: example.com\r\n\r\n";

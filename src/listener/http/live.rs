@@ -375,8 +375,7 @@ pub(super) async fn set_up(
         passage.chunks = Some(Box::default());
     }
     head.write(&mut first);
-    let taken = passage.without_chunks(&body);
-    first.extend_from_slice(taken.unwrap_or_default());
+    first.extend_from_slice(passage.without_chunks(&body));
     row.count(Direction::ToClient, first.len());
     Some(Served::Pair(Box::new(Pair {
         client,
@@ -857,7 +856,7 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    fn take(&mut self, input: &[u8]) -> Result<&[u8], LegEnd> {
+    fn take(&mut self, input: &[u8]) -> &[u8] {
         self.body.clear();
         if self.over.is_none() {
             self.rest.extend_from_slice(input);
@@ -878,11 +877,7 @@ impl Chunks {
             }
         }
         self.rest.drain(..at);
-        match self.over {
-            // What came before that is the client's.
-            Some(over) if self.body.is_empty() => Err(over),
-            _ => Ok(&self.body),
-        }
+        &self.body
     }
 }
 
@@ -905,10 +900,10 @@ impl Raw {
     }
 
     /// The bytes of the body in `input`, where it comes in chunks and its client knows none.
-    fn without_chunks<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
+    fn without_chunks<'a>(&'a mut self, input: &'a [u8]) -> &'a [u8] {
         match &mut self.chunks {
             Some(chunks) => chunks.take(input),
-            None => Ok(input),
+            None => input,
         }
     }
 }
@@ -929,7 +924,7 @@ impl Passage for Raw {
         }
         self.came += input.len() as u64;
         self.row.body_came(self.came);
-        self.without_chunks(input)
+        Ok(self.without_chunks(input))
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
@@ -938,6 +933,11 @@ impl Passage for Raw {
         } else {
             Err(EndReason::ClientError)
         }
+    }
+
+    /// An origin may keep its connection after the last chunk, whose client hears the end of the body by that of its own.
+    fn leg_end(&self) -> Option<LegEnd> {
+        self.chunks.as_ref()?.over
     }
 }
 
