@@ -482,10 +482,19 @@ impl Joined {
     }
 
     /// The pull takes the place of the origin side of a connection that has none, or leaves it to others. Where the origin is
-    /// asked about the viewer, it stays the connection's.
+    /// asked about the viewer, it stays the connection's, and the pull needs another.
     pub fn take_origin_side(&self, place: &OriginSide) {
-        if self.shadow.is_none() {
-            place.hand_to(self.entered.visit.feed.origin_side());
+        let of_the_pull = self.entered.visit.feed.origin_side();
+        match self.shadow {
+            None => place.hand_to(of_the_pull),
+            Some(_) => place.find_for(of_the_pull),
+        }
+    }
+
+    /// The same for a connection that keeps its place, since its next request may need one.
+    pub fn find_origin_side(&self, place: &OriginSide) {
+        if self.shadow.is_some() {
+            place.find_for(self.entered.visit.feed.origin_side());
         }
     }
 

@@ -82,6 +82,18 @@ impl OriginSide {
             *of_the_pull = place;
         }
     }
+
+    /// Takes another place of the same room for `pull`, where this one is used by its own connection. A pull that has one
+    /// needs none, and where none is free it goes without.
+    pub fn find_for(&self, pull: &Self) {
+        let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = own.as_ref().map(|own| Arc::clone(own.semaphore()));
+        drop(own);
+        let mut of_the_pull = pull.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if of_the_pull.is_none() {
+            *of_the_pull = places.and_then(|places| places.try_acquire_owned().ok());
+        }
+    }
 }
 
 impl Acceptor {
@@ -231,5 +243,23 @@ mod tests {
         assert_eq!(places.available_permits(), 1);
         drop((shared, other));
         assert_eq!(places.available_permits(), 3);
+    }
+
+    #[test]
+    fn a_pull_whose_viewers_all_use_theirs_takes_one_more_place_if_there_is_one() {
+        let places = Arc::new(Semaphore::new(3));
+        let side = || OriginSide::new(Arc::clone(&places).try_acquire_owned().ok());
+        let (first, second) = (side(), side());
+        let (shared, other) = (OriginSide::default(), OriginSide::default());
+        first.find_for(&shared);
+        second.find_for(&shared);
+        assert_eq!(places.available_permits(), 0, "one for all who share it");
+        second.find_for(&other);
+        drop((first, second));
+        assert_eq!(places.available_permits(), 2, "it outlives its viewers");
+        drop(shared);
+        assert_eq!(places.available_permits(), 3);
+        side().find_for(&other);
+        assert_eq!(places.available_permits(), 2, "who comes later finds one");
     }
 }

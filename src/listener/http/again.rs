@@ -26,6 +26,7 @@ use super::live::{
 use super::refusal::Refused;
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Shown};
+use crate::net::accept::OriginSide;
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, status_words, text};
 use crate::net::wire::Wire;
@@ -38,11 +39,20 @@ use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
 /// What a connection shares with the pull that is in progress on it.
 #[derive(Default)]
 pub(super) struct Current {
+    origin_side: OriginSide,
     ended: Mutex<Option<Pin<Box<dyn Future<Output = EndReason> + Send>>>>,
     switched: Mutex<Option<Switched>>,
 }
 
 impl Current {
+    /// Of a connection with this place for its origin side.
+    pub(super) fn with(origin_side: OriginSide) -> Self {
+        Self {
+            origin_side,
+            ..Self::default()
+        }
+    }
+
     /// Resolves when the pull in progress was ended from outside. Hyper does not ask a body for more while its
     /// client takes nothing, so the connection has to watch. It is polled by the task that serves the connection.
     pub(super) async fn ended(&self) {
@@ -277,6 +287,7 @@ fn rebuilt<B>(answer: &Response<B>, led: &Led<'_>) -> Result<Response<()>, NoAns
 /// The answer to a viewer of a feed.
 fn show(joined: Joined, led: &Led<'_>, current: &Arc<Current>) -> Response<Body> {
     current.watch(joined.session().row());
+    joined.find_origin_side(&current.origin_side);
     let headers = greeting_of(&joined, led);
     let body = FedBody {
         shown: joined.show(),

@@ -44,6 +44,7 @@ use super::turned_away;
 use crate::api::Alive;
 use crate::config;
 use crate::hub::Hub;
+use crate::net::accept::OriginSide;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, Identity, READING, full, json, other_method, serve, text};
 use crate::net::http2::{self, Answering};
@@ -115,7 +116,7 @@ impl Http {
         } = visitor;
         // What follows is boxed, because a client that has yet to ask for something needs no room for it.
         if ends.http2 {
-            Box::pin(self.serve_http2(client, ends, &proxy)).await;
+            Box::pin(self.serve_http2(client, ends, &origin_side, &proxy)).await;
             return None;
         }
         let reading = timeout(self.patience.head, read_head(&mut client, &mut head)).await;
@@ -154,7 +155,7 @@ impl Http {
         if Box::pin(answering).await == Then::Ends {
             return None;
         }
-        let current = Arc::new(Current::default());
+        let current = Arc::new(Current::with(origin_side));
         let identity = client.identity();
         let answer = |mut request| {
             Identity::put(identity.as_ref(), &mut request);
@@ -173,10 +174,10 @@ impl Http {
     }
 
     /// Serves streams without end beside everything else, each with its own end.
-    async fn serve_http2(&self, client: Wire, ends: Ends, proxy: &Proxy) {
+    async fn serve_http2(&self, client: Wire, ends: Ends, origin_side: &OriginSide, proxy: &Proxy) {
         let identity = client.identity();
         let handle = |mut request| {
-            let current = Arc::new(Current::default());
+            let current = Arc::new(Current::with(origin_side.clone()));
             let cut = Arc::clone(&current);
             Identity::put(identity.as_ref(), &mut request);
             Answering {
