@@ -200,6 +200,11 @@ impl StreamUrl {
         path.split_once("/?").map_or(path, |(bare, _)| bare)
     }
 
+    /// The parameters that belong to the name; empty if there are none.
+    pub fn parameters(&self) -> &str {
+        self.path().split_once("/?").unwrap_or_default().1
+    }
+
     /// The name of the stream within its app, which has one segment.
     pub fn stream(&self) -> &str {
         self.parts().2

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hyper::header::LOCATION;
-use sluicegate_core::dialect::Dialect;
+use sluicegate_core::dialect::{Dialect, Naming, Unsayable};
 use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::whip::resolve;
 use sluicegate_core::rtc::sdp;
-use sluicegate_core::stream::{DEFAULT_VHOST, Service, StreamUrl};
+use sluicegate_core::stream::{Action, DEFAULT_VHOST, Service, StreamUrl};
 
 use super::call::{Offered, Said, read_answer};
 use super::{Ask, Whip};
@@ -45,6 +45,7 @@ impl Whip {
         let offer = sdp::offer(&wanted.offer).map_err(PreviewError::Offer)?;
         let stream = &session.row().request.stream;
         let target = target_of(stream, wanted.pull_query);
+        let target = target.map_err(|_| PreviewError::Unusable)?;
         let api = proxy.registry().target(wanted.holder, Service::Api);
         let host = match api {
             Some(api) => api.host_for(stream),
@@ -85,21 +86,16 @@ impl Whip {
     }
 }
 
-/// The target of a player's call, as SRS has it.
-fn target_of(stream: &StreamUrl, pull_query: &str) -> String {
-    let mut target = format!(
-        "/rtc/v1/whep/?app={}&stream={}",
-        escaped(stream.app()),
-        escaped(stream.stream())
-    );
-    if stream.vhost() != DEFAULT_VHOST {
-        target.push_str(&format!("&vhost={}", escaped(stream.vhost())));
-    }
-    if !pull_query.is_empty() {
-        target.push('&');
-        target.push_str(pull_query);
-    }
-    target
+/// The target of a player's call, as a client of ours would write it.
+fn target_of(stream: &StreamUrl, pull_query: &str) -> Result<String, Unsayable> {
+    let vhost = match stream.vhost() {
+        DEFAULT_VHOST => String::new(),
+        vhost => format!("vhost={}", escaped(vhost)),
+    };
+    let parts = [stream.parameters(), &vhost, pull_query];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let ours = Dialect::default();
+    Naming::default().call(ours, stream, Action::Play, &parts.join("&"))
 }
 
 /// The head of a request with an offer.
@@ -135,10 +131,16 @@ mod tests {
                 "pull=secret",
                 "/rtc/v1/whep/?app=live&stream=a&pull=secret",
             ),
+            (
+                "of parameters that belong to its name",
+                ("", "cam/realmonitor", "?channel=2"),
+                "pull=secret",
+                "/rtc/v1/whep/?app=cam&stream=realmonitor&channel=2&pull=secret",
+            ),
         ];
         for (cause, (vhost, app, name), query, expected) in rows {
             let stream = StreamUrl::new(vhost, app, name).expect(cause);
-            let target = target_of(&stream, query);
+            let target = target_of(&stream, query).expect(cause);
             assert_eq!(target, expected, "{cause}");
             let head = head_of("proxy.example:12025", &target).expect(cause);
             assert_eq!(
