@@ -14,6 +14,7 @@ use super::asked::Query;
 use super::fleet::data;
 use super::{System, problem};
 use crate::lookup::{OfAllProtocols, OfProtocol};
+use crate::net::http::passes;
 use crate::sessions::Request;
 
 /// What may be asked of `explain`.
@@ -119,9 +120,12 @@ pub(super) async fn resolve(
             ([(header::CACHE_CONTROL, kept)], data(resolved)).into_response()
         }
         Err(refusal) => {
+            let refused = problem(refusal.http_status(), &refusal.to_string());
             let retry = [(header::RETRY_AFTER, refusal.retry_after().to_string())];
-            let refused = problem(StatusCode::SERVICE_UNAVAILABLE, &refusal.to_string());
-            (retry, refused).into_response()
+            match passes(refusal.http_status()) {
+                true => (retry, refused).into_response(),
+                false => refused,
+            }
         }
     }
 }

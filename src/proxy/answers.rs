@@ -72,11 +72,9 @@ impl Proxy {
     /// How a client hears that `origin`, where its stream is, cannot be asked for it.
     fn refuses(&self, origin: &OriginId, ask: &Ask<'_>) -> Option<RefusedSaid> {
         let service = ask.protocol.service();
-        let can = self.registry().of_member(origin, |member| {
-            let member = &member.origin;
-            ask.check(&member.attributes.naming).is_ok() && member.target(service).is_some()
-        });
-        if can != Some(false) {
+        self.registry().duty(origin)?;
+        let target = self.target(origin, ask.stream, ask.protocol, ask.action);
+        if target.is_some() {
             return None;
         }
         let refusal = self.refusal(GiveUp::WrongService(origin.clone()), ask);

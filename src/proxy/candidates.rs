@@ -36,14 +36,8 @@ impl Proxy {
         protocol: Protocol,
         is_other: bool,
     ) -> Option<Attempt> {
+        let target = self.target(origin, &request.stream, protocol, request.action)?;
         let (registry, service) = (self.registry(), protocol.service());
-        let target = registry.of_member(origin, |member| {
-            let naming = &member.origin.attributes.naming;
-            naming
-                .check(&request.stream, protocol, request.action)
-                .ok()?;
-            member.origin.target_for(service, request.action)
-        })??;
         let time_limit = self.shared.timing.dial;
         let mut attempt = Attempt::at(registry, origin, service, target, time_limit);
         attempt.naming.is_other = is_other;

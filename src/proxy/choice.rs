@@ -4,7 +4,7 @@
 use sluicegate_core::dialect::{Naming, Unsayable};
 use sluicegate_core::fleet::State as OriginState;
 use sluicegate_core::fleet::drain::Duty;
-use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::place::attempts::{Choice, GiveUp};
 use sluicegate_core::place::placement::{Decision, Reject};
 use sluicegate_core::place::standing::{self, Seen};
@@ -78,12 +78,32 @@ impl Proxy {
             .next()
     }
 
-    /// Where the stream is, or where it should go. A stream whose claim stands is not ranked.
+    /// Where a client of the stream would be joined: where the stream is, or where it should go. A stream whose claim stands
+    /// is not ranked, and is nowhere else for a protocol that its origin lacks.
     pub(super) fn choose(&self, ask: &Ask<'_>) -> Result<Choice, GiveUp> {
-        match self.settled(ask)? {
-            Some(choice) => Ok(choice),
-            None => self.best(ask, &self.decide(ask)),
+        let choice = match self.settled(ask)? {
+            Some(choice) => choice,
+            None => self.best(ask, &self.decide(ask))?,
+        };
+        match self.target(&choice.origin, ask.stream, ask.protocol, ask.action) {
+            Some(_) => Ok(choice),
+            None => Err(GiveUp::WrongService(choice.origin)),
         }
+    }
+
+    /// Where `origin` is asked for a stream; `None` where it lacks the protocol, or has no such name in it.
+    pub(super) fn target(
+        &self,
+        origin: &OriginId,
+        stream: &StreamUrl,
+        protocol: Protocol,
+        action: Action,
+    ) -> Option<Target> {
+        self.registry().of_member(origin, |member| {
+            let naming = &member.origin.attributes.naming;
+            naming.check(stream, protocol, action).ok()?;
+            member.origin.target_for(protocol.service(), action)
+        })?
     }
 
     /// Where the stream is, if it may stay there.

@@ -598,6 +598,50 @@ async fn cooperative_players_are_sent_to_the_origin() {
     assert_eq!(document["data"]["http"], "https://eu1.example.com:8080");
 }
 
+/// A session of the protocol would be refused, and so nobody is sent there.
+#[tokio::test]
+async fn nobody_is_sent_to_an_origin_that_lacks_the_protocol() {
+    let house = House::open(
+        "[placement]\nredirects = [\"app=live via=http url=https://{id}.example.com\"]\n",
+    )
+    .await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("rtmp-only", origin.at);
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    house.register_with("web", r#""rtmp":["1"],"http":["2"]"#);
+    let resolved = async |stream: &str, protocol: &str| {
+        let path = format!("/api/v1/resolve?stream={stream}&protocol={protocol}");
+        let (status, body) = get(house.at.system, &path).await;
+        let document: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        (status, document)
+    };
+    let (status, document) = resolved("live/a", "rtmp").await;
+    assert_eq!(
+        (status, &document["data"]["origin"]),
+        (200, &"rtmp-only".into())
+    );
+    for protocol in ["http_flv", "hls"] {
+        let (status, document) = resolved("live/a", protocol).await;
+        assert_eq!(status, 404, "{protocol}: {document}");
+        let words = document["error"].as_str().expect("words");
+        let expected = "live/a is on rtmp-only, which has no http";
+        assert!(words.ends_with(expected), "{protocol}: {words}");
+        let (status, document) = resolved("live/b", protocol).await;
+        let there = (200, &"web".into());
+        assert_eq!((status, &document["data"]["origin"]), there, "{protocol}");
+    }
+    let asks = |name: &str| format!("GET /live/{name}.flv HTTP/1.1\r\nHost: example\r\n\r\n");
+    let answer = raw(&house, &asks("a")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let answer = raw(&house, &asks("b")).await;
+    assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
+    assert!(
+        answer.contains("Location: https://web.example.com/live/b.flv\r\n"),
+        "{answer}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_origins_register_at_once_and_the_proxy_goes_on() {
     let house = House::open("").await;
