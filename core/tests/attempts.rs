@@ -224,6 +224,11 @@ const MOST_STEPS: usize = 400;
 
 const ORIGINS: usize = 6;
 
+fn redirected(place: &OriginId, for_one: bool) -> Outcome {
+    let place = place.to_string();
+    Outcome::Redirected { place, for_one }
+}
+
 fn some_origin() -> impl Strategy<Value = OriginId> {
     (0..ORIGINS).prop_map(id)
 }
@@ -240,9 +245,9 @@ fn an_outcome() -> impl Strategy<Value = Outcome> {
         2 => Just(Outcome::Full),
         2 => (some_origin(), by).prop_map(|(origin, by)| Outcome::ClaimedFor(origin, by)),
         2 => some_origin().prop_map(Outcome::MovedMeanwhile),
-        2 => some_origin().prop_map(|origin| Outcome::Redirected(origin.to_string())),
+        2 => (some_origin(), any::<bool>()).prop_map(|(origin, for_one)| redirected(&origin, for_one)),
         2 => prop::option::of(some_origin()).prop_map(Outcome::Found),
-        1 => Just(Outcome::Redirected("nowhere.example:1935".to_owned())),
+        1 => Just(redirected(&"nowhere.example:1935".into(), false)),
     ]
 }
 
@@ -261,7 +266,8 @@ fn a_last_outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Exhausted(no())),
         Just(Outcome::MovedMeanwhile(id(0))),
         Just(Outcome::ClaimedFor(id(1), Claimant::Proxy)),
-        Just(Outcome::Redirected(id(2).to_string())),
+        Just(redirected(&id(2), false)),
+        Just(redirected(&id(2), true)),
     ]
 }
 
@@ -332,7 +338,10 @@ fn check(world: &World, terms: Terms, lost: Option<(&OriginId, LegEnd)>, told: &
         if failed_before(index, origin) {
             // Those who say that the stream is there know better; and one that was silent is given the rest of the time.
             let has_it = after(|outcome| {
-                matches!(outcome, Outcome::MovedMeanwhile(_) | Outcome::Redirected(_))
+                matches!(
+                    outcome,
+                    Outcome::MovedMeanwhile(_) | Outcome::Redirected { .. }
+                )
             });
             let is_last_hope = *why == Why::Again;
             assert!(
@@ -378,14 +387,24 @@ fn check(world: &World, terms: Terms, lost: Option<(&OriginId, LegEnd)>, told: &
         one.what.choice.why == Why::Again && one.what.pause.is_zero()
     });
     assert!(again_for_silence <= 1, "{tried:?}");
-    let followed = count(tried, |one| one.what.choice.why == Why::Redirected);
+    let followed = count(tried, |one| {
+        matches!(one.what.choice.why, Why::Redirected | Why::SentOn)
+    });
     assert!(followed <= 2, "{tried:?}");
-    // Each origin once, and as often as the bounds of what may bring one back.
+    for one in tried
+        .iter()
+        .filter(|one| one.what.choice.why == Why::SentOn)
+    {
+        assert!(!terms.publishes, "a publisher takes its claim along");
+        let holder = one.what.choice.claimed_for();
+        assert_ne!(*holder, one.what.choice.origin, "{tried:?}");
+    }
+    // Each origin once, and as often as the bounds of what may bring one back: so does one that was redirected to and fails.
     let paused = count(tried, |one| !one.what.pause.is_zero());
     let lost = count(tried, |one| one.what.choice.why == Why::Lost);
     assert!(paused <= 10, "one asks again for two seconds: {tried:?}");
     assert!(
-        tried.len() <= ORIGINS + paused + lost + followed + 1 + 1 + ORIGINS,
+        tried.len() <= ORIGINS + paused + lost + 2 * followed + 1 + 1 + ORIGINS,
         "{tried:?}"
     );
     assert!(lost <= 17, "{tried:?}");
@@ -566,7 +585,7 @@ fn a_lost_place_goes_to_the_next_best_and_a_placed_stream_does_not() {
 #[test]
 fn redirects_are_followed_within_the_fleet_and_not_for_ever() {
     let world = World::of(&[None, None, Some(Reject::Silent)]);
-    let to = |number: usize| (Outcome::Redirected(id(number).to_string()), 1);
+    let to = |number: usize| (redirected(&id(number), false), 1);
     let rows = [
         ("there and back", vec![to(1), to(0), to(1)], 3),
         ("to itself, for ever", vec![to(0), to(0), to(0)], 3),
@@ -584,6 +603,40 @@ fn redirects_are_followed_within_the_fleet_and_not_for_ever() {
         let refused = matches!(&told.gave_up, Some(GiveUp::Refused { words, .. }) if words.contains("redirects"));
         assert!(refused, "{cause}: {told:?}");
     }
+}
+
+/// A stream whose viewers are each sent to a node with words of their own.
+#[test]
+fn a_redirect_for_one_player_leaves_the_claim_where_the_next_is_to_ask() {
+    let world = World {
+        settled: Some(id(0)),
+        ..World::of(&[None; 4])
+    };
+    let sent = |number: usize| (redirected(&id(number), true), 1);
+    let failed = |fault| (Outcome::Failed(fault, "closed".to_owned()), 1);
+    let told = play(&world, TERMS, None, &[sent(1)], &refused());
+    let choice = &told.tried[1].what.choice;
+    assert_eq!((&choice.origin, choice.why), (&id(1), Why::SentOn));
+    assert_eq!(*choice.claimed_for(), id(0));
+    assert!(matches!(told.gave_up, Some(GiveUp::Refused { origin, .. }) if origin == id(1)));
+
+    let publishes = Terms {
+        publishes: true,
+        ..TERMS
+    };
+    let told = play(&world, publishes, None, &[sent(1)], &refused());
+    let choice = &told.tried[1].what.choice;
+    assert_eq!(choice.why, Why::Redirected, "its players are to find it");
+
+    // Only the origin that named a node knows another, and what to ask for there.
+    let script = [sent(1), failed(Fault::Refused), sent(2)];
+    let told = play(&world, TERMS, None, &script, &refused());
+    let origins: Vec<String> = path(&told).into_iter().map(|(origin, _)| origin).collect();
+    assert_eq!(origins, ["o0", "o1", "o0", "o2"]);
+    let script = [sent(1), failed(Fault::Refused), sent(1)];
+    let told = play(&world, TERMS, None, &script, &refused());
+    assert_eq!(told.tried.len(), 3, "and not the same one again");
+    assert!(matches!(told.gave_up, Some(GiveUp::AllFailed(tried)) if tried.len() == 1));
 }
 
 #[test]

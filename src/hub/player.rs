@@ -25,14 +25,15 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// Asks an origin on a fresh connection. A redirect of it is noted in `elsewhere`.
+    /// Asks the origin of `attempt` on a fresh connection, by a `client` that asks for this address. A redirect of it is noted in
+    /// `elsewhere`.
     ///
     /// # Errors
     /// What its no, its end or its silence means for the candidates.
     pub(super) async fn ask(
         mut socket: Wire,
         mut client: Client,
-        attempt: &Attempt,
+        (asked, attempt): (&RtmpAddress, &Attempt),
         elsewhere: &Elsewhere<Redirect>,
     ) -> Result<Self, DialError> {
         let mut buffer = Vec::with_capacity(READ);
@@ -59,7 +60,7 @@ impl Player {
                 .feed(&buffer)
                 .map_err(|error| DialError::Failed(error.to_string()))?;
             let heard = (&mut messages, &mut unpublished);
-            if answered(&mut client, heard, attempt, elsewhere)? {
+            if answered(&mut client, heard, (asked, attempt), elsewhere)? {
                 return Ok(Self {
                     socket,
                     client,
@@ -72,8 +73,8 @@ impl Player {
     }
 }
 
-/// The tcUrl and name by which an origin is asked for `stream`, where these are what clients of `dialect` send, and what it is
-/// asked for in place of that by a redirect.
+/// By which address an origin is asked for `stream`, where clients of `dialect` send this tcUrl and name, and what it is asked for
+/// in place of that by a redirect.
 ///
 /// # Errors
 /// [`DialError::Refused`], where the origin has no such names.
@@ -83,25 +84,19 @@ pub(super) fn address(
     stream: &StreamUrl,
     (tc_url, name): (String, String),
     redirect: Option<Redirect>,
-) -> Result<(String, String), DialError> {
+) -> Result<RtmpAddress, DialError> {
     let asked = RtmpAsked {
         tc_url: &tc_url,
         name: &name,
     };
     let address = attempt.naming.rtmp(dialect, stream, &asked)?;
-    let address = match redirect {
-        Some(Redirect { url, whole }) => {
-            let own = || RtmpAddress {
-                tc_url: tc_url.clone(),
-                app: stream.app().to_owned(),
-                name: name.clone(),
-            };
-            let asked = address.clone().unwrap_or_else(own);
-            asked.redirected(&url, whole).or(address)
-        }
-        None => address,
-    };
-    Ok(address.map_or((tc_url, name), |address| (address.tc_url, address.name)))
+    let address = address.unwrap_or_else(|| RtmpAddress {
+        app: stream.app().to_owned(),
+        tc_url,
+        name,
+    });
+    let elsewhere = redirect.and_then(|to| address.redirected(&to.url, to.whole));
+    Ok(elsewhere.unwrap_or(address))
 }
 
 /// Writes what the client has to say.
@@ -123,7 +118,7 @@ pub(super) fn seed() -> [u8; 32] {
 fn answered(
     client: &mut Client,
     (messages, unpublished): (&mut Vec<Message>, &mut bool),
-    attempt: &Attempt,
+    (asked, attempt): (&RtmpAddress, &Attempt),
     elsewhere: &Elsewhere<Redirect>,
 ) -> Result<bool, DialError> {
     let mut joined = false;
@@ -136,9 +131,8 @@ fn answered(
                 messages.push(message);
             }
             ClientEvent::Redirected { url, whole } => {
-                let place = attempt.place_of(&url).unwrap_or_default();
-                elsewhere.note(place.clone(), Redirect { url, whole });
-                return Err(DialError::Moved(place));
+                let redirect = Redirect { url, whole };
+                return Err(elsewhere.over_rtmp(redirect, asked, attempt));
             }
             ClientEvent::Refused(command) => {
                 let words = command.status().map(|status| status.words());

@@ -281,7 +281,7 @@ async fn ask(
         name.push('?');
         name.push_str(&query);
     }
-    let (tc_url, name) = address(
+    let address = address(
         &attempt,
         Dialect::default(),
         &wanted.stream,
@@ -289,8 +289,15 @@ async fn ask(
         redirect,
     )?;
     let enhanced = capabilities().properties();
-    let client = Client::new(seed(), Action::Play, &tc_url, &name, enhanced);
-    let player = Player::ask(socket, client, &attempt, &heard.over_rtmp).await?;
+    let client = Client::new(
+        seed(),
+        Action::Play,
+        &address.tc_url,
+        &address.name,
+        enhanced,
+    );
+    let asked = (&address, &attempt);
+    let player = Player::ask(socket, client, asked, &heard.over_rtmp).await?;
     let came = player.came;
     let (source, batch) = Source::rtmp(player);
     Ok(Asked {

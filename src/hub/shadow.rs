@@ -176,15 +176,21 @@ async fn ask(
         Some(tc_url) => tc_url.to_string(),
         None => tc_url(&request.stream, &attempt),
     };
-    let (tc_url, name) = address(
+    let address = address(
         &attempt,
         recipe.dialect,
         &request.stream,
         (tc_url, recipe.name.to_string()),
         redirect,
     )?;
-    let client = Client::new(seed(), Action::Play, &tc_url, &name, recipe.connect.clone());
-    let mut player = Player::ask(socket, client, &attempt, elsewhere).await?;
+    let client = Client::new(
+        seed(),
+        Action::Play,
+        &address.tc_url,
+        &address.name,
+        recipe.connect.clone(),
+    );
+    let mut player = Player::ask(socket, client, (&address, &attempt), elsewhere).await?;
     let arguments = vec![Value::Boolean(true), Value::Number(0.0)];
     let pause = Command::call("pause", 0.0, arguments);
     player.client.send_command(&pause);

@@ -120,8 +120,13 @@ pub enum DialError {
     /// passed on. The next candidate may do better, but the origin is alive: a client that every origin hangs up on must
     /// not make them all look dead.
     HungUp(String),
-    /// The origin names another place for the stream, as `host:port`.
-    Moved(String),
+    /// The origin names another place for the stream.
+    Moved {
+        /// The place, as `host:port`.
+        place: String,
+        /// It is to be asked for something else there, which only this client was told.
+        for_one: bool,
+    },
     /// The origin answered, and the answer is no.
     Refused(String),
     /// The origin said nothing in its time.
@@ -135,7 +140,7 @@ impl DialError {
     /// What happened, in words.
     pub(crate) fn into_words(self) -> String {
         match self {
-            Self::Moved(place) => format!("it names {place} for the stream"),
+            Self::Moved { place, .. } => format!("it names {place} for the stream"),
             Self::Busy(words)
             | Self::Exhausted(words)
             | Self::Failed(words)

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use sluicegate_core::dialect::RtmpAddress;
 use sluicegate_core::place::redirect::target_of;
 
 use super::attempt::{Attempt, DialError};
@@ -35,8 +36,25 @@ impl<T> Elsewhere<T> {
 impl Elsewhere<String> {
     /// Notes that an origin redirected a request for `asked` over HTTP to this URL, which is at `place`, and says so.
     pub(crate) fn over_http(&self, place: String, url: &str, asked: &str) -> DialError {
-        self.note(place.clone(), target_of(url, asked));
-        DialError::Moved(place)
+        let target = target_of(url, asked);
+        let for_one = target != asked;
+        self.note(place.clone(), target);
+        DialError::Moved { place, for_one }
+    }
+}
+
+impl Elsewhere<Redirect> {
+    /// Notes that the origin of `attempt` redirected a client that had `asked` for this, and says so.
+    pub(crate) fn over_rtmp(
+        &self,
+        redirect: Redirect,
+        asked: &RtmpAddress,
+        attempt: &Attempt,
+    ) -> DialError {
+        let place = attempt.place_of(&redirect.url).unwrap_or_default();
+        let for_one = asked.redirected(&redirect.url, redirect.whole).is_some();
+        self.note(place.clone(), redirect);
+        DialError::Moved { place, for_one }
     }
 }
 

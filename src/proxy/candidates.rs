@@ -125,10 +125,12 @@ impl Candidates<'_> {
     {
         let choice = next.choice;
         let attempt = self.attempt(&choice.origin).ok_or(Outcome::NoService)?;
-        self.claim(&choice).await?;
-        let Choice { origin, words, .. } = choice;
+        if choice.why != Why::SentOn {
+            self.claim(&choice).await?;
+        }
+        let origin = choice.origin.clone();
         if let Some(row) = self.row {
-            row.note_placed(origin.clone(), words);
+            row.note_placed(origin.clone(), choice.words.clone());
         }
         let attempt = Attempt {
             time_limit: next.time_limit,
@@ -142,7 +144,7 @@ impl Candidates<'_> {
         };
         match answer {
             Ok(leg) if !joins(&leg) => Ok(leg),
-            Ok(leg) => self.join(&origin).map(|()| leg),
+            Ok(leg) => self.join(&choice).map(|()| leg),
             Err(error) => Err(self.note(&origin, error, dialled)),
         }
     }
@@ -187,11 +189,12 @@ impl Candidates<'_> {
             .map_err(|_| Outcome::OutOfTime)
     }
 
-    /// The origin took the stream, which is where its claim stands, unless that has moved.
-    fn join(&self, origin: &OriginId) -> Result<(), Outcome> {
-        self.hold.join(origin).map_err(Outcome::MovedMeanwhile)?;
+    /// The origin took the client, and the claim stands as it was chosen, unless it has moved.
+    fn join(&self, choice: &Choice) -> Result<(), Outcome> {
+        let joined = self.hold.join(choice.claimed_for());
+        joined.map_err(Outcome::MovedMeanwhile)?;
         if matches!(self.service(), Service::Rtmp | Service::Srt) {
-            self.proxy.registry().answered(origin);
+            self.proxy.registry().answered(&choice.origin);
         }
         Ok(())
     }
@@ -234,10 +237,10 @@ impl Candidates<'_> {
                 self.note_failed(origin, &how, dialled);
                 return Outcome::HungUp(how);
             }
-            DialError::Moved(place) => {
+            DialError::Moved { place, for_one } => {
                 registry.answered(origin);
                 info!(stream = %self.request.stream, %origin, to = place, "origin redirects");
-                return Outcome::Redirected(place);
+                return Outcome::Redirected { place, for_one };
             }
             DialError::Busy(words) => {
                 registry.answered(origin);

@@ -125,7 +125,7 @@ impl Proxy {
                 };
                 match dial(attempt).await {
                     Ok(leg) => return Ok(leg),
-                    Err(DialError::Moved(place))
+                    Err(DialError::Moved { place, .. })
                         if redirects < MOST_REDIRECTS
                             && self.is_at(origin, protocol.service(), &place) =>
                     {
@@ -172,7 +172,7 @@ fn give_up(origin: &OriginId, error: DialError) -> GiveUp {
     match error {
         DialError::Exhausted(words) => GiveUp::Exhausted(words),
         DialError::Busy(words) | DialError::Refused(words) => GiveUp::Refused { origin, words },
-        DialError::Moved(_) => GiveUp::Refused {
+        DialError::Moved { .. } => GiveUp::Refused {
             origin,
             words: "its origin redirects it to another place".to_owned(),
         },

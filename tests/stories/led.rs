@@ -1,7 +1,10 @@
 //! What origins say of places in the heads of their answers: who follows it is led back to the origin that said so, by us, and
 //! nobody hears where that is.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use sluicegate::sessions::Row;
 
 use crate::call::{self, ask};
 use crate::fanout::OPEN;
@@ -243,6 +246,73 @@ async fn a_pull_asks_another_origin_for_what_the_redirect_says() {
                 }
             }
             assert!(followed > 0, "one of the streams is placed at the other");
+        }
+    }
+}
+
+/// The token is for one viewer: whoever comes later is to be given one, too.
+#[tokio::test]
+async fn later_viewers_of_a_stream_are_sent_on_as_the_first_was() {
+    for (cause, place, again) in [
+        ("a token", "/live/a.flv?tok=9&auth=", true),
+        ("another path", "/edge/", true),
+        ("nothing of its own", "/live/a.flv", false),
+    ] {
+        for way in WAYS {
+            let house = House::open("").await;
+            let node = HttpOrigin::start(vec![say(STREAM), Step::Hold]).await;
+            let at = node.at;
+            let asked = Arc::new(AtomicUsize::new(0));
+            let sends = Packager::join(&house, "one", move |_: &str, _: &str| {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let number = if again {
+                    number.to_string()
+                } else {
+                    String::new()
+                };
+                let location = format!("Location: http://{at}{place}{number}\r\n");
+                Reply {
+                    close: true,
+                    ..Reply::with("302 Found", &location, "")
+                }
+            })
+            .await;
+            // The stream is placed where it is not before there is another.
+            get(house.at.http, "/live/a.flv?tok=9").await;
+            assert_eq!(house.origin_of("live/a").as_deref(), Some("one"), "{cause}");
+            crate::http_origin::register(&house, "node", node.at);
+            let mut viewers = Vec::new();
+            for _ in 0..3 {
+                let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv?tok=9").await;
+                let head = viewer.head().await;
+                assert!(
+                    head.starts_with("HTTP/1.1 200 "),
+                    "{cause}, {way:?}: {head}"
+                );
+                viewers.push(viewer);
+            }
+            let lines: Vec<String> = node
+                .visits()
+                .iter()
+                .map(|visit| visit.request_line().to_owned())
+                .collect();
+            let own = |number: usize| match again && place.contains('?') {
+                true => format!("GET {place}{number} HTTP/1.1"),
+                false if again => format!("GET {place}{number}?tok=9 HTTP/1.1"),
+                false => format!("GET {place}?tok=9 HTTP/1.1"),
+            };
+            let expected: Vec<String> = (1..=3).map(own).collect();
+            assert_eq!(lines, expected, "{cause}, {way:?}");
+            let (times, holder) = if again { (4, "one") } else { (2, "node") };
+            assert_eq!(sends.count("/live/a.flv?tok=9"), times, "{cause}, {way:?}");
+            assert_eq!(
+                house.origin_of("live/a").as_deref(),
+                Some(holder),
+                "{cause}"
+            );
+            let rows = house.proxy.sessions().list();
+            let on_node = |row: &&Arc<Row>| row.placed().origin == Some("node".into());
+            assert_eq!(rows.iter().filter(on_node).count(), 3, "{cause}, {way:?}");
         }
     }
 }

@@ -87,6 +87,32 @@ async fn a_redirect_to_a_registered_origin_is_followed_and_the_placement_moves()
     assert_eq!(house.origin_of("live/a").as_deref(), Some("holder"));
 }
 
+/// Only the origin that names a stream for one player knows what the next is to ask for.
+#[tokio::test]
+async fn a_redirect_to_another_stream_leaves_the_placement_where_it_is() {
+    let house = House::open("").await;
+    let node = Stub::start(Manner::Grants).await;
+    let knows = Stub::start(Manner::Redirects(node.at.to_string())).await;
+    house.register("knows", knows.at);
+    // No stream is placed on it.
+    let endpoints = format!(r#""rtmp":["{}"],"weight":0"#, node.at.port());
+    house.register_with("node", &endpoints);
+    let mut players = Vec::new();
+    for count in 1..4 {
+        let player = house.ask(Action::Play, "live/b").await;
+        assert!(player.has_started(), "{:?}", player.status);
+        players.push(player);
+        assert_eq!(knows.connections(), count, "each asks there first");
+        let asked = node.seen.lock().unwrap().requests.last().unwrap().clone();
+        assert_eq!(asked.name, "a");
+        assert_eq!(house.origin_of("live/b").as_deref(), Some("knows"));
+    }
+    // The players of a publisher are to find it.
+    let publisher = house.ask(Action::Publish, "live/c").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    assert_eq!(house.origin_of("live/c").as_deref(), Some("node"));
+}
+
 #[tokio::test]
 async fn a_redirect_of_an_origin_to_itself_is_followed_and_not_for_ever() {
     let house = House::open("").await;

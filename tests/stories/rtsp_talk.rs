@@ -1,6 +1,9 @@
 //! A client and an origin that talk RTSP through the proxy, with media between their messages.
 
-use sluicegate::sessions::{Direction, State};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sluicegate::sessions::{Direction, Row, State};
 use sluicegate_core::rtsp::message::{Message, Method};
 use sluicegate_core::stream::Action;
 
@@ -228,7 +231,8 @@ async fn a_redirect_is_followed_to_a_registered_origin_only() {
     let here = Stub::start(move |_| {
         move |request: &Message| {
             if request.method() == Some(Method::Describe) {
-                let place = format!("Location: rtsp://{to}/live/a\r\n");
+                let path = request.uri().splitn(4, '/').nth(3).unwrap_or_default();
+                let place = format!("Location: rtsp://{to}/{path}\r\n");
                 return Reply::Say(answer(request, "302 Moved Temporarily", &place, ""));
             }
             Reply::Say(answer(request, "200 OK", "", ""))
@@ -259,6 +263,44 @@ async fn a_redirect_is_followed_to_a_registered_origin_only() {
         );
         player = Caller::connect(house.at.rtsp).await;
     }
+}
+
+/// The token is for one player: whoever comes later is to be given one, too.
+#[tokio::test]
+async fn later_players_of_a_stream_are_sent_on_as_the_first_was() {
+    let house = House::open("").await;
+    let node = Stub::start(|at| grants(at, Vec::new())).await;
+    let to = node.at;
+    let given = AtomicUsize::new(0);
+    let sends = Stub::start(move |_| {
+        move |request: &Message| {
+            if request.method() == Some(Method::Describe) {
+                let number = given.fetch_add(1, Ordering::Relaxed);
+                let place = format!("Location: rtsp://{to}/live/a?token={number}\r\n");
+                return Reply::Say(answer(request, "302 Moved Temporarily", &place, ""));
+            }
+            Reply::Say(answer(request, "200 OK", "", ""))
+        }
+    })
+    .await;
+    register(&house, "sends", &sends);
+    // No stream is placed on it.
+    let endpoints = format!(r#""rtsp":["{}"],"weight":0"#, to.port());
+    house.register_with("node", &endpoints);
+    let mut players = Vec::new();
+    for number in 0..3 {
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let asks = "DESCRIBE rtsp://media.example/live/a";
+        assert_eq!(player.ask(asks, 1, "").await.status(), Some(200));
+        players.push(player);
+        let asked = node.requests().pop().expect("a request");
+        let expected = format!("/live/a?token={number} RTSP/1.0\r\n");
+        assert!(asked.contains(&expected), "{asked}");
+        assert_eq!(house.origin_of("live/a").as_deref(), Some("sends"));
+    }
+    let rows = house.proxy.sessions().list();
+    let on_node = |row: &&Arc<Row>| row.placed().origin == Some("node".into());
+    assert_eq!(rows.iter().filter(on_node).count(), 3);
 }
 
 /// Describes a stream under whatever name it is asked for, as cameras do, and grants the rest.

@@ -33,6 +33,8 @@ pub enum Why {
     Redirected,
     /// It reports that the stream is published on it.
     Reported,
+    /// The origin that the stream is placed on sends this one client on to it, and the next one as it sees fit.
+    SentOn,
     /// The stream is placed there.
     Sticky,
 }
@@ -50,6 +52,7 @@ impl Why {
             Self::New => "new",
             Self::Redirected => "redirected",
             Self::Reported => "reported",
+            Self::SentOn => "sent_on",
             Self::Sticky => "sticky",
         }
     }
@@ -63,7 +66,7 @@ impl Why {
 /// An origin for a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// What the claim on the stream is expected to be.
+    /// What the claim on the stream is expected to be. It stays so for a client that is [sent on](Why::SentOn).
     pub expected: Option<OriginId>,
     /// The origin.
     pub origin: OriginId,
@@ -74,6 +77,14 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// The origin that the stream is claimed for while this one is asked.
+    pub fn claimed_for(&self) -> &OriginId {
+        match (self.why, &self.expected) {
+            (Why::SentOn, Some(sender)) => sender,
+            _ => &self.origin,
+        }
+    }
+
     /// A stream whose claim is known to stand for `origin` is asked for there.
     fn standing(origin: OriginId, why: Why, words: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -181,8 +192,14 @@ pub enum Outcome {
     NoService,
     /// The time for the round is over.
     OutOfTime,
-    /// The origin names another place for the stream, as `host:port`.
-    Redirected(String),
+    /// The origin names another place for the stream.
+    Redirected {
+        /// The place, as `host:port`.
+        place: String,
+        /// It is to be asked for something else there than this one was, such as with a token: that is for this client, and
+        /// nobody but this origin knows what the next is to ask for.
+        for_one: bool,
+    },
     /// The origin said no, in these words, which are its last.
     Refused(String),
 }
@@ -331,9 +348,9 @@ impl Attempts {
             Outcome::Busy(words) => self.refused(origin, words, view),
             Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by),
             Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
-            Outcome::Failed(fault, how) => self.fail_over(now, origin, fault, how, view),
+            Outcome::Failed(fault, how) => self.fail_over(now, &current, fault, how, view),
             Outcome::Full => self.make_do(now, current, view),
-            Outcome::Found(there) => self.found(now, origin, there),
+            Outcome::Found(there) => self.found(now, &current, there),
             Outcome::HungUp(how) => {
                 self.hang_ups += 1;
                 if self.is_after_loss && self.hang_ups >= MAX_HANG_UPS_AFTER_LOSS {
@@ -344,7 +361,7 @@ impl Attempts {
                     self.tried.push((origin, how));
                     return Step::Give(GiveUp::HungUp(self.tried.clone()));
                 }
-                self.fail_over(now, origin, Fault::Refused, how, view)
+                self.fail_over(now, &current, Fault::Refused, how, view)
             }
             Outcome::MovedMeanwhile(there) => self.moved_meanwhile(now, there),
             Outcome::NoService => Step::Give(GiveUp::WrongService(origin)),
@@ -353,7 +370,9 @@ impl Attempts {
                     .push((origin, "did not answer in time".to_owned()));
                 Step::Give(GiveUp::TooSlow(self.tried.clone()))
             }
-            Outcome::Redirected(place) => self.redirected(now, origin, &place, view),
+            Outcome::Redirected { place, for_one } => {
+                self.redirected(now, &current, (&place, for_one), view)
+            }
             Outcome::Refused(words) => self.refused(origin, words, view),
         }
     }
@@ -405,12 +424,22 @@ impl Attempts {
     fn fail_over(
         &mut self,
         now: Instant,
-        origin: OriginId,
+        failed: &Choice,
         fault: Fault,
         how: String,
         view: &impl View,
     ) -> Step {
+        let origin = failed.origin.clone();
         self.tried.push((origin.clone(), how));
+        if failed.why == Why::SentOn {
+            // Nobody else knows what another origin is to be asked for.
+            let words = format!("{origin} failed, so that the one that named it is asked again");
+            let sender = failed.claimed_for().clone();
+            return match self.has_tried(&sender) {
+                true => self.all_failed(),
+                false => self.try_next(now, Choice::standing(sender, Why::Sticky, words)),
+            };
+        }
         if let Some(choice) = self.after_failure(&origin, view) {
             return self.try_next(now, choice);
         }
@@ -454,13 +483,14 @@ impl Attempts {
     }
 
     /// Goes where the stream was found, if it was.
-    fn found(&mut self, now: Instant, origin: OriginId, there: Option<OriginId>) -> Step {
+    fn found(&mut self, now: Instant, asked: &Choice, there: Option<OriginId>) -> Step {
         let words = self.refusal.take().unwrap_or_default();
+        let origin = asked.origin.clone();
         match there.filter(|there| *there != origin && !self.has_tried(there)) {
             Some(there) => {
                 let choice = Choice {
                     words: format!("{there} has it, by its list of streams").into(),
-                    expected: Some(origin),
+                    expected: Some(asked.claimed_for().clone()),
                     origin: there,
                     why: Why::Found,
                 };
@@ -471,27 +501,35 @@ impl Attempts {
     }
 
     /// Follows a redirect to an origin that is known and alive. It may be the same one, at another address or for another
-    /// name.
+    /// name. A player that is sent on by itself leaves the claim where it is: those who come later are to ask there, too.
     fn redirected(
         &mut self,
         now: Instant,
-        origin: OriginId,
-        place: &str,
+        by: &Choice,
+        (place, for_one): (&str, bool),
         view: &impl View,
     ) -> Step {
         self.redirects += 1;
+        let origin = by.origin.clone();
+        let holder = by.claimed_for();
         let there = view.origin_at(place);
         match there.filter(|_| self.redirects <= MAX_REDIRECTS) {
             Some(there) => {
-                let words = match there == origin {
-                    true => "it redirected it to an address of its own".into(),
-                    false => format!("{origin} redirected it here").into(),
-                };
+                let is_sent_on = (for_one || by.why == Why::SentOn) && !self.terms.publishes;
+                if is_sent_on && there != origin && self.has_tried(&there) {
+                    return self.all_failed();
+                }
                 let choice = Choice {
-                    words,
-                    expected: Some(origin),
+                    words: match there == origin {
+                        true => "it redirected it to an address of its own".into(),
+                        false => format!("{origin} redirected it here").into(),
+                    },
+                    why: match is_sent_on && there != *holder {
+                        true => Why::SentOn,
+                        false => Why::Redirected,
+                    },
+                    expected: Some(holder.clone()),
                     origin: there,
-                    why: Why::Redirected,
                 };
                 self.try_next(now, choice)
             }

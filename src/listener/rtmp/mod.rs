@@ -406,7 +406,9 @@ impl Rtmp {
                     shaken: true,
                 }) if !steps => steps = true,
                 Err(interrupted) => {
-                    return Err(interrupted.into_dial_error(is_held, &attempt, elsewhere));
+                    return Err(
+                        interrupted.into_dial_error(is_held, &attempt, identified, elsewhere)
+                    );
                 }
                 Ok((mut joined, first)) => {
                     if let Some(no) = joined.take_refusal() {
@@ -456,12 +458,14 @@ enum Interrupted {
 }
 
 impl Interrupted {
-    /// What it means for the candidates. `is_held`: origins had taken this client before, so that one which closes
-    /// without a word has not said no to it. A redirect is noted in `elsewhere`.
+    /// What it means for the candidates that the origin of `attempt` was asked for what is `identified`. `is_held`: origins had
+    /// taken this client before, so that one which closes without a word has not said no to it. A redirect is noted in
+    /// `elsewhere`.
     fn into_dial_error(
         self,
         is_held: bool,
         attempt: &Attempt,
+        identified: &Identified,
         elsewhere: &Elsewhere<Redirect>,
     ) -> DialError {
         match self {
@@ -479,11 +483,7 @@ impl Interrupted {
             Self::Closed { .. } => {
                 DialError::Failed("closed the connection without a word".to_owned())
             }
-            Self::Moved(redirect) => {
-                let place = attempt.place_of(&redirect.url).unwrap_or_default();
-                elsewhere.note(place.clone(), redirect);
-                DialError::Moved(place)
-            }
+            Self::Moved(redirect) => elsewhere.over_rtmp(redirect, &identified.address(), attempt),
             Self::Rejected(words) => DialError::Refused(words),
             Self::Silent => {
                 DialError::Silent("accepted the connection and sent nothing".to_owned())

@@ -375,8 +375,9 @@ fn judge(
         }
         AnswerMeaning::Moves(url) => {
             let place = attempt.place_of(&url).unwrap_or_default();
+            let for_one = leg.is_asked_for_another(asking.asked.message.uri(), &url);
             asking.said.elsewhere.note(place.clone(), url);
-            Err(DialError::Moved(place))
+            Err(DialError::Moved { place, for_one })
         }
         AnswerMeaning::Refuses => {
             let mut join = leg.join(asking.asked, asking.ends);
@@ -397,15 +398,18 @@ fn renamed(request: &Message, rename: Option<&Rename>) -> Option<Message> {
 /// The two names of a stream that the client calls `named` in `uri`, and that an origin redirects to `url`; `None` if they are
 /// the same. A query of the client's own stays where the redirect has none.
 fn redirected(url: &str, named: &str, uri: &str) -> Option<Rename> {
-    let query = |url: &str| Some(url.split_once('?')?.1.split('#').next()?.to_owned());
     let with = |path: &str, query: Option<String>| match query {
         Some(query) => [path, "?", &query].concat(),
         None => path.to_owned(),
     };
-    let wanted = query(url);
-    let own = wanted.is_some().then(|| query(uri)).flatten();
+    let wanted = query_of(url);
+    let own = wanted.is_some().then(|| query_of(uri)).flatten();
     let (named, to) = (with(named, own), with(path(url), wanted));
     (named != to).then(|| Rename::new(&named, &to))
+}
+
+fn query_of(url: &str) -> Option<String> {
+    Some(url.split_once('?')?.1.split('#').next()?.to_owned())
 }
 
 /// A connection to an origin that waits for credentials.
@@ -479,6 +483,16 @@ fn own_name(asked: &NamedStream, local: LocalAddr) -> String {
 }
 
 impl Leg {
+    /// Whether a client that the origin redirects to `url` is to ask for something else there than in `uri`, as the origin got
+    /// that.
+    fn is_asked_for_another(&self, uri: &str, url: &str) -> bool {
+        let asked = match self.rename() {
+            Some(rename) => rename.url_to_origin(uri),
+            None => uri.into(),
+        };
+        !path(url).is_empty() && redirected(url, path(&asked), &asked).is_some()
+    }
+
     /// The talk of the two.
     fn join(&self, asked: &NamedStream, ends: Ends) -> Join {
         let rewrite = Rewrite {

@@ -372,8 +372,9 @@ impl Ask<'_> {
         if let Some((place, elsewhere)) = redirect(&answer, &target) {
             if place.as_deref().is_some_and(|place| !is_here(place)) {
                 let place = place.unwrap_or_default();
+                let for_one = elsewhere != target;
                 said().moved = Some((place.clone(), elsewhere));
-                return Err(DialError::Moved(place));
+                return Err(DialError::Moved { place, for_one });
             }
             target = elsewhere;
             answer = self.exchange(&at_api, &head, &target, body).await?;

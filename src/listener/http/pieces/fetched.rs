@@ -100,7 +100,8 @@ impl PieceRequest {
                     if let Some(place) = fetched.moved(self, &attempt)
                         && fetched.leads_to(&self.target_at(&attempt)?)
                     {
-                        return Err(DialError::Moved(place));
+                        let for_one = false;
+                        return Err(DialError::Moved { place, for_one });
                     }
                     Ok((attempt, fetched))
                 };
