@@ -34,6 +34,9 @@ pub struct Explanation {
     /// What a client hears instead, where that origin cannot be asked for the stream by this protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedSaid>,
+    /// The client of the stream that got no session last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_refused: Option<LastRefused>,
     /// The claim that stands.
     pub claim: Option<Claimed>,
     /// Those that may take the stream if it is nowhere, best first.
@@ -64,6 +67,15 @@ pub struct OfProtocol {
     /// The answer for it.
     #[serde(flatten)]
     pub explanation: Explanation,
+}
+
+/// A client that got no session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRefused {
+    /// How long ago that was, in seconds, or up to a minute longer where its address came again.
+    pub seconds_ago: u64,
+    /// What it asked for, and why it got nothing, in the words of the log.
+    pub what: String,
 }
 
 /// How a client is refused.

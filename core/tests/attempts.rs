@@ -633,10 +633,10 @@ fn a_redirect_for_one_player_leaves_the_claim_where_the_next_is_to_ask() {
     let told = play(&world, TERMS, None, &script, &refused());
     let origins: Vec<String> = path(&told).into_iter().map(|(origin, _)| origin).collect();
     assert_eq!(origins, ["o0", "o1", "o0", "o2"]);
-    let script = [sent(1), failed(Fault::Refused), sent(1)];
+    let script = [sent(1), failed(Fault::Closed), sent(1)];
     let told = play(&world, TERMS, None, &script, &refused());
     assert_eq!(told.tried.len(), 3, "and not the same one again");
-    assert!(matches!(told.gave_up, Some(GiveUp::AllFailed(tried)) if tried.len() == 1));
+    assert!(matches!(told.gave_up, Some(GiveUp::AllClosed(tried)) if tried.len() == 1));
 }
 
 #[test]
@@ -680,6 +680,53 @@ fn origins_that_hang_up_on_a_client_in_the_middle_of_its_stream_have_not_said_no
         matches!(told.gave_up, Some(GiveUp::HungUp(_))),
         "a client that nobody has taken is let go: {told:?}"
     );
+}
+
+#[test]
+fn what_the_only_origin_did_is_told_as_what_it_was() {
+    let world = World::of(&[None]);
+    let how = || "it did".to_owned();
+    let give_up = |lost: Option<(&OriginId, LegEnd)>, outcome: Outcome| {
+        let told = play(&world, TERMS, lost, &[], &outcome);
+        match told.gave_up.expect("it gives up") {
+            GiveUp::AllClosed(tried) => ("closed", tried.len()),
+            GiveUp::AllFailed(tried) => ("failed", tried.len()),
+            GiveUp::HungUp(tried) => ("hung up", tried.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let closed = || Outcome::Failed(Fault::Closed, how());
+    assert_eq!(give_up(None, closed()), ("closed", 1));
+    let refused = Outcome::Failed(Fault::Refused, how());
+    assert_eq!(give_up(None, refused), ("failed", 1));
+    assert_eq!(give_up(None, Outcome::HungUp(how())), ("hung up", 1));
+    // The client of a leg that is lost was taken before.
+    let lost = (&id(0), LegEnd::Closed);
+    let hung_up = Outcome::HungUp(how());
+    assert_eq!(give_up(Some(lost), hung_up), ("failed", 1));
+    assert_eq!(give_up(Some(lost), closed()), ("closed", 1));
+}
+
+#[test]
+fn of_several_that_failed_the_word_fits_all() {
+    let world = World::of(&[None; 2]);
+    let how = || "it did".to_owned();
+    let closed = Outcome::Failed(Fault::Closed, how());
+    let refused = Outcome::Failed(Fault::Refused, how());
+    let told = play(&world, TERMS, None, &[(closed.clone(), 1)], &refused);
+    assert!(
+        matches!(told.gave_up, Some(GiveUp::AllFailed(_))),
+        "{told:?}"
+    );
+    let told = play(&world, TERMS, None, &[(closed.clone(), 1)], &closed);
+    assert!(
+        matches!(told.gave_up, Some(GiveUp::AllClosed(_))),
+        "{told:?}"
+    );
+    // One of them lives, and so something answered.
+    let hung_up = (Outcome::HungUp(how()), 1);
+    let told = play(&world, TERMS, None, &[hung_up], &closed);
+    assert!(matches!(told.gave_up, Some(GiveUp::HungUp(_))), "{told:?}");
 }
 
 #[test]

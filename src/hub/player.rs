@@ -168,7 +168,7 @@ fn closed(shaken: bool, client: &Client) -> DialError {
     } else if shaken {
         DialError::HungUp("closed the connection during set-up".to_owned())
     } else {
-        DialError::Failed("closed the connection without a word".to_owned())
+        DialError::Closed("closed the connection without a word".to_owned())
     }
 }
 

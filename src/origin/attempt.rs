@@ -112,6 +112,9 @@ pub enum DialError {
     /// The origin answered, and the answer is no because the stream has a publisher. That may be one that has left, which
     /// the origin has not noticed.
     Busy(String),
+    /// The origin accepted the connection and closed it without a word, as one does that is gone behind a balancer: the next
+    /// candidate may do better.
+    Closed(String),
     /// This machine has no descriptor, port or memory left for a connection: no origin is to blame.
     Exhausted(String),
     /// The origin could not be reached, or answered nonsense: the next candidate may do better.
@@ -142,6 +145,7 @@ impl DialError {
         match self {
             Self::Moved { place, .. } => format!("it names {place} for the stream"),
             Self::Busy(words)
+            | Self::Closed(words)
             | Self::Exhausted(words)
             | Self::Failed(words)
             | Self::HungUp(words)

@@ -363,8 +363,8 @@ fn fault(error: &ProbeError) -> Fault {
             | io::ErrorKind::NetworkUnreachable => Fault::Silent,
             _ => Fault::Refused,
         },
-        ProbeError::Closed
-        | ProbeError::Datagrams(_)
+        ProbeError::Closed => Fault::Closed,
+        ProbeError::Datagrams(_)
         | ProbeError::Http(_)
         | ProbeError::NotRtmp(_)
         | ProbeError::NotRtsp => Fault::Refused,

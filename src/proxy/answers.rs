@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use sluicegate_core::events::Kind;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::{GiveUp, Why};
 use sluicegate_core::place::placement::Decision;
@@ -12,9 +13,10 @@ use super::choice::Ask;
 use super::{Proxy, Refusal};
 use crate::api::SessionHold;
 use crate::lookup::{
-    Claimed, Explanation, Ranked, RefusedSaid, Rejected, Resolved, base, own_base,
+    Claimed, Explanation, LastRefused, Ranked, RefusedSaid, Rejected, Resolved, base, own_base,
 };
 use crate::sessions::Held;
+use crate::unix_time;
 
 impl Proxy {
     /// Where a stream is or would go by `protocol`, and why; `without` is left out as if it had vanished. Asks the very
@@ -60,6 +62,7 @@ impl Proxy {
             origin,
             why,
             refused,
+            last_refused: self.last_refused(&key),
             claim: self.claimed(&ask),
             candidates: ranked(&decision, placer.zone.is_some()),
             rejected: rejected(&decision),
@@ -67,6 +70,21 @@ impl Proxy {
             access: None,
             key: key.to_string(),
         }
+    }
+
+    /// The client of the stream that got no session last, as far as that is still known.
+    fn last_refused(&self, key: &PlacementKey) -> Option<LastRefused> {
+        let mut last = None;
+        self.shared.metrics.journal.look(Kind::Refused, |event| {
+            if event.news.stream == key.as_str() {
+                let ago = unix_time::millis().saturating_sub(event.at);
+                last = Some(LastRefused {
+                    seconds_ago: ago / 1000,
+                    what: event.news.what.clone(),
+                });
+            }
+        });
+        last
     }
 
     /// How a client hears that `origin`, where its stream is, cannot be asked for it.

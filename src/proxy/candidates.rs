@@ -229,6 +229,7 @@ impl Candidates<'_> {
     fn note(&self, origin: &OriginId, error: DialError, dialled: Instant) -> Outcome {
         let registry = self.proxy.registry();
         let (fault, how) = match error {
+            DialError::Closed(how) => (Fault::Closed, how),
             DialError::Exhausted(error) => return Outcome::Exhausted(error),
             DialError::Failed(how) => (Fault::Refused, how),
             DialError::Silent(how) => (Fault::Silent, how),

@@ -176,6 +176,7 @@ fn give_up(origin: &OriginId, error: DialError) -> GiveUp {
             origin,
             words: "its origin redirects it to another place".to_owned(),
         },
+        DialError::Closed(how) => GiveUp::AllClosed(vec![(origin, how)]),
         DialError::HungUp(how) => GiveUp::HungUp(vec![(origin, how)]),
         DialError::Failed(how) | DialError::Silent(how) => GiveUp::AllFailed(vec![(origin, how)]),
         DialError::Slow(how) => GiveUp::TooSlow(vec![(origin, how)]),

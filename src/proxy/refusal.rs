@@ -17,6 +17,14 @@ use crate::sessions::EndReason;
 /// Why a request got no session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Every candidate accepted the connection and closed it without a word.
+    #[error("{stream}: every origin closed the connection without a word; tried {}", names(.tried))]
+    AllClosed {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// What was tried, and how each closed. The text may hold addresses and is for logs only.
+        tried: Vec<(OriginId, String)>,
+    },
     /// Every candidate failed.
     #[error("{stream}: no origin answered; tried {}", names(.tried))]
     AllFailed {
@@ -152,6 +160,7 @@ impl Refusal {
     pub(super) fn of(give_up: GiveUp, stream: &StreamUrl, service: Service) -> Self {
         let stream = stream.clone();
         match give_up {
+            GiveUp::AllClosed(tried) => Self::AllClosed { stream, tried },
             GiveUp::AllFailed(tried) => Self::AllFailed { stream, tried },
             GiveUp::Exhausted(error) => Self::Exhausted { error },
             GiveUp::Full(origin) => Self::NoRoom {
@@ -185,7 +194,7 @@ impl Refusal {
     /// The refusal as metrics spell it.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::AllFailed { .. } => "all_failed",
+            Self::AllClosed { .. } | Self::AllFailed { .. } => "all_failed",
             Self::CannotAsk { .. } => "cannot_ask",
             Self::Denied { .. } => "denied",
             Self::Draining => "draining",
@@ -208,7 +217,9 @@ impl Refusal {
     /// The status it has in HTTP, which says whose turn it is.
     pub fn http_status(&self) -> StatusCode {
         match self {
-            Self::AllFailed { .. } | Self::HungUp { .. } => StatusCode::BAD_GATEWAY,
+            Self::AllClosed { .. } | Self::AllFailed { .. } | Self::HungUp { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Refused { description, .. } => origins_no::http_status(description)
                 .and_then(|status| StatusCode::from_u16(status).ok())
                 .unwrap_or(StatusCode::BAD_GATEWAY),
@@ -244,7 +255,8 @@ impl Refusal {
     /// The whole story, for the log: it may hold addresses.
     pub(crate) fn detail(&self) -> String {
         match self {
-            Self::AllFailed { tried, .. }
+            Self::AllClosed { tried, .. }
+            | Self::AllFailed { tried, .. }
             | Self::HungUp { tried, .. }
             | Self::TooSlow { tried, .. } => tried
                 .iter()

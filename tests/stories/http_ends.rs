@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::house::{House, PATIENCE, nowhere, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, Way, header, register, say};
+use crate::refusals::refusals;
 
 /// Checks that the accounts say that one session ended for this reason, and none for another.
 async fn ended_for(house: &House, reason: &str) {
@@ -220,7 +221,10 @@ async fn an_origin_that_closes_without_an_answer_is_a_bad_gateway() {
         assert!(words.contains("live/a") && words.ends_with('\n'), "{words}");
         speaks_no_address(&words, &[origin.at]);
         drop(viewer);
-        ended_for(&house, "origin_closed").await;
+        ended_for(&house, "refused").await;
+        let told = refusals(&house);
+        let did = "play by http_flv: one: its origin closed the connection without an answer";
+        assert_eq!(told, [did], "{way:?}");
     }
 }
 
@@ -237,7 +241,10 @@ async fn an_origin_that_does_not_speak_http_is_a_bad_gateway() {
         let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
         assert!(viewer.head().await.starts_with("HTTP/1.1 502 "), "{way:?}");
         drop(viewer);
-        ended_for(&house, "origin_error").await;
+        ended_for(&house, "refused").await;
+        let told = refusals(&house);
+        let did = "play by http_flv: one: its origin's answer is not HTTP: ";
+        assert!(told.len() == 1 && told[0].starts_with(did), "{told:?}");
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sluicegate_core::events::Kind;
 use sluicegate_core::rtsp::message::{Message, Method};
-use sluicegate_core::stream::Action;
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{CallOrigin, Says, ask, sdp};
 use crate::house::{House, Manner, Stub, get};
@@ -242,11 +243,90 @@ async fn what_only_keeps_an_rtsp_session_alive_may_be_rejected() {
 }
 
 /// What the journal tells of refusals.
-fn refusals(house: &House) -> Vec<String> {
+pub(crate) fn refusals(house: &House) -> Vec<String> {
     let mut told = Vec::new();
     let journal = &house.proxy.metrics().journal;
     journal.look(Kind::Refused, |event| told.push(event.news.what.clone()));
     told
+}
+
+/// It is gone behind a balancer that accepts all the same, or will not have anybody: nothing it did can be called an answer.
+#[tokio::test]
+async fn what_an_origin_is_told_as_that_closes_every_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let at = listener.local_addr().expect("bound");
+    let _closing = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+        }
+    }));
+    let every = "every origin closed the connection without a word; tried one";
+    let nothing = "no origin gave a proper answer; tried one";
+    let closed = "closed the connection without a word";
+    for (protocol, code, words, did) in [
+        (Protocol::Rtmp, "NetStream.Play.Failed", every, closed),
+        (Protocol::Rtsp, "502", every, closed),
+        (Protocol::HttpSegments, "503", nothing, ""),
+        (
+            Protocol::HttpFlv,
+            "502",
+            "closed the connection without an answer",
+            "",
+        ),
+        (
+            Protocol::WebRtc,
+            "502",
+            nothing,
+            "closed the connection without an answer",
+        ),
+    ] {
+        let house = House::open("").await;
+        let services = ["api", "http", "rtc", "rtmp", "rtsp"];
+        let services = services.map(|service| format!(r#""{service}":["{}"]"#, at.port()));
+        house.register_with("one", &services.join(","));
+        let (said, heard) = match protocol {
+            Protocol::Rtmp => {
+                let guest = house.ask(Action::Play, "live/a").await;
+                (guest.code().to_owned(), guest.words().to_owned())
+            }
+            Protocol::Rtsp => {
+                let mut player = Caller::connect(house.at.rtsp).await;
+                let asks = "DESCRIBE rtsp://media.example/live/a";
+                let answer = player.ask(asks, 1, "").await;
+                let status = answer.status().unwrap_or_default();
+                (status.to_string(), answer.reason().to_owned())
+            }
+            Protocol::WebRtc => {
+                let target = "/rtc/v1/whep/?app=live&stream=a";
+                let (status, _, body) = ask(house.at.api, "POST", target, &sdp("clnt")).await;
+                (status.to_string(), body)
+            }
+            _ => {
+                let ending = if protocol == Protocol::HttpFlv {
+                    "flv"
+                } else {
+                    "m3u8"
+                };
+                let (status, body) = get(house.at.http, &format!("/live/a.{ending}")).await;
+                (status.to_string(), body)
+            }
+        };
+        assert_eq!(said, code, "{protocol:?}: {heard}");
+        assert!(heard.contains(words), "{protocol:?}: {heard}");
+        let port = at.port().to_string();
+        assert!(!heard.contains(&port), "{protocol:?}: {heard}");
+        let told = refusals(&house);
+        assert_eq!(told.len(), 1, "{protocol:?}: {told:?}");
+        let asked = format!("play by {}: one: ", protocol.as_str());
+        assert!(told[0].starts_with(&asked), "{protocol:?}: {told:?}");
+        assert!(told[0].contains(did), "{protocol:?}: {told:?}");
+        let stream = StreamUrl::new("", "live", "a").expect("a stream");
+        let explained = house.proxy.explain(&stream, protocol, None).await;
+        let last = explained.last_refused.expect("it is known");
+        assert_eq!(last.what, told[0], "{protocol:?}");
+    }
 }
 
 /// Origins that live and do not serve a client: each is told of with what it did, and the client hears no more than that.

@@ -26,6 +26,8 @@ pub struct Rules {
 /// What went wrong between us and an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// It accepted the connection and closed it without a word, as a balancer does whose server is gone.
+    Closed,
     /// It answered wrongly: it refused the connection, reset it, or did not speak the protocol. A refusal proves that
     /// the network works.
     Refused,

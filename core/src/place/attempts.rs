@@ -216,6 +216,8 @@ pub enum Claimant {
 /// Why no origin will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GiveUp {
+    /// Every origin that might have done accepted the connection and closed it without a word.
+    AllClosed(Tried),
     /// Every origin that might have done failed.
     AllFailed(Tried),
     /// This machine has nothing left for a connection, in the words of the system.
@@ -224,7 +226,8 @@ pub enum GiveUp {
     Full(OriginId),
     /// The stream is published on this origin, which takes nobody.
     Gone(OriginId),
-    /// As many origins as may be asked hung up on this client. They live, so that the request may be what is wrong.
+    /// No other may be asked, and some of those that were hung up on this client. They live, so that the request may be
+    /// what is wrong.
     HungUp(Tried),
     /// No origin may take the stream.
     Nobody {
@@ -267,6 +270,8 @@ pub struct Attempts {
     insisted: bool,
     redirects: usize,
     hang_ups: usize,
+    /// How many of those that were tried closed the connection without a word.
+    closed: usize,
     lost: usize,
 }
 
@@ -285,6 +290,7 @@ impl Attempts {
             insisted: false,
             redirects: 0,
             hang_ups: 0,
+            closed: 0,
             lost: 0,
         }
     }
@@ -353,13 +359,13 @@ impl Attempts {
             Outcome::Found(there) => self.found(now, &current, there),
             Outcome::HungUp(how) => {
                 self.hang_ups += 1;
-                if self.is_after_loss && self.hang_ups >= MAX_HANG_UPS_AFTER_LOSS {
+                let most = match self.is_after_loss {
+                    true => MAX_HANG_UPS_AFTER_LOSS,
+                    false => MAX_HANG_UPS,
+                };
+                if self.hang_ups >= most {
                     self.tried.push((origin, how));
                     return self.all_failed();
-                }
-                if !self.is_after_loss && self.hang_ups >= MAX_HANG_UPS {
-                    self.tried.push((origin, how));
-                    return Step::Give(GiveUp::HungUp(self.tried.clone()));
                 }
                 self.fail_over(now, &current, Fault::Refused, how, view)
             }
@@ -431,6 +437,7 @@ impl Attempts {
     ) -> Step {
         let origin = failed.origin.clone();
         self.tried.push((origin.clone(), how));
+        self.closed += usize::from(fault == Fault::Closed);
         if failed.why == Why::SentOn {
             // Nobody else knows what another origin is to be asked for.
             let words = format!("{origin} failed, so that the one that named it is asked again");
@@ -443,7 +450,7 @@ impl Attempts {
         if let Some(choice) = self.after_failure(&origin, view) {
             return self.try_next(now, choice);
         }
-        if fault == Fault::Refused || self.insisted {
+        if fault != Fault::Silent || self.insisted {
             return self.all_failed();
         }
         // No other origin may take the stream, so waiting costs nothing: a full queue of an origin that lives drops the
@@ -599,8 +606,14 @@ impl Attempts {
         self.all_failed()
     }
 
+    /// No origin is left to be tried. One that hangs up on a client in the middle of its stream has not said no.
     fn all_failed(&self) -> Step {
-        Step::Give(GiveUp::AllFailed(self.tried.clone()))
+        let tried = self.tried.clone();
+        Step::Give(match self.is_after_loss {
+            false if self.hang_ups > 0 => GiveUp::HungUp(tried),
+            _ if self.closed == tried.len() => GiveUp::AllClosed(tried),
+            _ => GiveUp::AllFailed(tried),
+        })
     }
 }
 

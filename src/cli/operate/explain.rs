@@ -19,6 +19,13 @@ pub(super) fn story(
     if let Some(access) = &said.access {
         out.push_str(&may(access));
     }
+    if let Some(last) = &said.last_refused {
+        out.push_str(&folded(&format!(
+            "The last client of it that got no session, {} ago: {}.",
+            span(last.seconds_ago as f64),
+            last.what
+        )));
+    }
     if let Some(claim) = &said.claim {
         out.push_str(&folded(&claimed(claim, said.origin.as_deref())));
         for hold in &claim.holds {
@@ -280,11 +287,26 @@ fn short(stream: &str) -> &str {
 mod tests {
     use super::*;
     use crate::cli::operate::table::WIDTH;
-    use crate::lookup::Rejected;
+    use crate::lookup::{LastRefused, Rejected};
     use serde_json::{Value, json};
 
     fn read(origin: Value) -> Origin {
         serde_json::from_value(origin).expect("an origin as the system API shows it")
+    }
+
+    #[test]
+    fn the_last_client_that_got_nothing_is_told_of() {
+        let explained = Explanation {
+            last_refused: Some(LastRefused {
+                seconds_ago: 70,
+                what: "play by rtmp: one: closed the connection without a word".to_owned(),
+            }),
+            ..said(Some("one"), "first of 1 by rendezvous")
+        };
+        let told = story(&explained, None, None, &[]).replace("\n    ", " ");
+        let expected = "The last client of it that got no session, 1m10s ago: \
+                        play by rtmp: one: closed the connection without a word.";
+        assert!(told.lines().any(|line| line == expected), "{told}");
     }
 
     #[test]
@@ -326,6 +348,7 @@ mod tests {
             origin: origin.map(str::to_owned),
             why: why.to_owned(),
             refused: None,
+            last_refused: None,
             claim: None,
             candidates: Vec::new(),
             rejected: Vec::new(),

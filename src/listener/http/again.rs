@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::turned_away;
 use super::live::{
-    Led, NoAnswer, REFUSES, Raw, check_switch, close_socket, explain, greeting_of, lock, open,
-    recipe, redirect, refuse, refused_viewer, with_target_of,
+    Led, NoAnswer, REFUSES, Raw, check_switch, close_socket, end_without_answer, explain,
+    greeting_of, lock, open, recipe, redirect, refuse, refused_viewer, with_target_of,
 };
 use super::refusal::Refused;
 use super::{Http, dialect_of};
@@ -188,14 +188,10 @@ pub(super) async fn answer(
     let answer = match (dialled, own) {
         (Ok(answer), _) => answer,
         (Err(Refusal::Refused { .. }), Some(response)) => {
-            return passed_on(response, &led).map_err(|no_answer| {
-                let (_, status, words) = explain(no_answer, &row);
-                (status, words).into()
-            });
+            return passed_on(response, &led).map_err(|no_answer| explain(&no_answer, &row).into());
         }
         (Err(Refusal::Ended(reason)), _) => {
-            let (_, status, words) = explain(NoAnswer::Ended(reason), &row);
-            return Err((status, words).into());
+            return Err(explain(&NoAnswer::Ended(reason), &row).into());
         }
         (Err(refusal), _) => {
             return Err((refusal.http_status(), refusal.to_string()).into());
@@ -243,9 +239,9 @@ pub(super) async fn answer(
             }))
         }
         Err(no_answer) => {
-            let (reason, status, words) = explain(no_answer, &row);
-            row.end(reason);
-            Err((status, words).into())
+            let told = explain(&no_answer, &row);
+            end_without_answer(&pull.session, no_answer);
+            Err(told.into())
         }
     }
 }

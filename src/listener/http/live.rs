@@ -28,7 +28,7 @@ use sluicegate_core::stream::{Action, Protocol, Service, StreamError, StreamUrl}
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::super::{pair, turned_away};
 use super::refusal::{Refused, offers_basic, send, send_away};
@@ -317,7 +317,7 @@ pub(super) async fn set_up(
     let (mut answering, heard) = match dialled {
         Ok(answering) => answering,
         Err(Refusal::Ended(reason)) => {
-            let (reason, status, words) = explain(NoAnswer::Ended(reason), session.row());
+            let (status, words) = explain(&NoAnswer::Ended(reason), session.row());
             send(&mut client, status, &words).await;
             session.finish(reason);
             return None;
@@ -345,10 +345,9 @@ pub(super) async fn set_up(
     let mut answer = match heard {
         Ok(answer) => answer,
         Err(no_answer) => {
-            let (reason, status, words) = explain(no_answer, row);
+            let (status, words) = explain(&no_answer, row);
+            end_without_answer(&session, no_answer);
             send(&mut client, status, &words).await;
-            drop(answering);
-            session.finish(reason);
             return None;
         }
     };
@@ -456,10 +455,7 @@ pub(super) fn refused_viewer(
 /// What is said to a viewer of a refusal, in our words.
 fn told(refusal: &Refusal, row: &Row) -> (StatusCode, String) {
     match refusal {
-        Refusal::Ended(reason) => {
-            let (_, status, words) = explain(NoAnswer::Ended(*reason), row);
-            (status, words)
-        }
+        Refusal::Ended(reason) => explain(&NoAnswer::Ended(*reason), row),
         refusal => (refusal.http_status(), refusal.to_string()),
     }
 }
@@ -781,32 +777,32 @@ pub(super) fn credentials_of(
     shown.boxed()
 }
 
-/// The reason a session ends for when its origin did not answer, and what its client hears.
-pub(super) fn explain(no_answer: NoAnswer, row: &Row) -> (EndReason, StatusCode, String) {
+/// What a client hears whose origin did not answer.
+pub(super) fn explain(no_answer: &NoAnswer, row: &Row) -> (StatusCode, String) {
     let stream = &row.request.stream;
     match no_answer {
         NoAnswer::Ended(EndReason::WaitedTooLong) => {
             let words = format!("{stream}: no media came in time");
-            (EndReason::WaitedTooLong, StatusCode::GATEWAY_TIMEOUT, words)
+            (StatusCode::GATEWAY_TIMEOUT, words)
         }
-        NoAnswer::Ended(EndReason::ClientError) => (
-            EndReason::ClientError,
-            StatusCode::BAD_REQUEST,
-            NOTHING_FOLLOWS.to_owned(),
-        ),
+        NoAnswer::Ended(EndReason::ClientError) => {
+            (StatusCode::BAD_REQUEST, NOTHING_FOLLOWS.to_owned())
+        }
         NoAnswer::Ended(reason) => {
-            let refusal = Refusal::Ended(reason);
-            (reason, refusal.http_status(), refusal.to_string())
+            let refusal = Refusal::Ended(*reason);
+            (refusal.http_status(), refusal.to_string())
         }
-        NoAnswer::OriginGone => {
-            let words = format!("{stream}: its origin closed the connection without an answer");
-            (EndReason::OriginClosed, StatusCode::BAD_GATEWAY, words)
-        }
-        NoAnswer::Broken(problem) => {
-            info!(session = row.id, problem, "the origin's answer is not HTTP");
-            let words = format!("{stream}: its origin's answer is not HTTP");
-            (EndReason::OriginError, StatusCode::BAD_GATEWAY, words)
-        }
+        NoAnswer::OriginGone => (StatusCode::BAD_GATEWAY, format!("{stream}: {CLOSED}")),
+        NoAnswer::Broken(_) => (StatusCode::BAD_GATEWAY, format!("{stream}: {NO_HTTP}")),
+    }
+}
+
+/// Ends a session whose origin did not answer. One that closes instead, or says what is no answer, has refused.
+pub(super) fn end_without_answer(session: &Session, no_answer: NoAnswer) {
+    match no_answer {
+        NoAnswer::Broken(problem) => refuse(session, format!("{NO_HTTP}: {problem}")),
+        NoAnswer::Ended(reason) => session.row().end(reason),
+        NoAnswer::OriginGone => refuse(session, CLOSED.to_owned()),
     }
 }
 
@@ -941,6 +937,9 @@ impl Passage for Raw {
     }
 }
 
+/// What an origin did that gave no answer.
+const CLOSED: &str = "its origin closed the connection without an answer";
+const NO_HTTP: &str = "its origin's answer is not HTTP";
 /// What a client hears that sends more than its pull.
 pub(super) const NOTHING_FOLLOWS: &str = "nothing may follow a pull on its connection";
 /// The first status that says no (RFC 9110 §15.5).

@@ -481,7 +481,7 @@ impl Interrupted {
                 DialError::HungUp("closed the connection during set-up".to_owned())
             }
             Self::Closed { .. } => {
-                DialError::Failed("closed the connection without a word".to_owned())
+                DialError::Closed("closed the connection without a word".to_owned())
             }
             Self::Moved(redirect) => elsewhere.over_rtmp(redirect, &identified.address(), attempt),
             Self::Rejected(words) => DialError::Refused(words),

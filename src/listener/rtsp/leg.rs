@@ -155,14 +155,22 @@ impl Leg {
     /// Sends the client's request and waits for the answer; the caller has a deadline.
     pub(super) async fn exchange(&mut self, request: &Message) -> Result<Message, DialError> {
         self.challenging = false;
-        self.write(&to_origin(request, request.bytes().to_vec()))
-            .await?;
-        self.answer().await
+        let exchanged = async {
+            self.write(&to_origin(request, request.bytes().to_vec()))
+                .await?;
+            self.answer().await
+        };
+        exchanged.await.map_err(|error| match error {
+            // It has spoken before.
+            DialError::Closed(_) => {
+                DialError::HungUp("closed the connection during set-up".to_owned())
+            }
+            other => other,
+        })
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), DialError> {
-        let written = self.stream.write_all(bytes).await;
-        written.map_err(|error| DialError::HungUp(error.to_string()))
+        self.stream.write_all(bytes).await.map_err(|_| closed())
     }
 
     /// The next final answer; those that announce one are skipped (RFC 2326 §7.1.1).
@@ -185,11 +193,7 @@ impl Leg {
             self.rest.reserve(READ);
             match self.stream.read_buf(&mut self.rest).await {
                 Ok(count) if count > 0 => {}
-                _ => {
-                    return Err(DialError::HungUp(
-                        "closed the connection during set-up".to_owned(),
-                    ));
-                }
+                _ => return Err(closed()),
             }
         }
     }
@@ -215,6 +219,11 @@ pub(super) fn to_client(join: &mut Join, answer: &Message) -> Vec<u8> {
     join.from_origin(answer)
         .bytes
         .unwrap_or_else(|| answer.bytes().to_vec())
+}
+
+/// The origin is gone before it answered.
+fn closed() -> DialError {
+    DialError::Closed("closed the connection without a word".to_owned())
 }
 
 const READ: usize = 4 * 1024;

@@ -431,9 +431,10 @@ impl WaitingLeg {
 /// `challenge` are the fields that say in which ways the client may say who it is, where that is what is missing.
 fn refused(refusal: &Refusal, request: &Message, challenge: &str) -> Vec<u8> {
     let (status, phrase) = match refusal {
-        Refusal::AllFailed { .. } | Refusal::HungUp { .. } | Refusal::Refused { .. } => {
-            (502, "Bad Gateway")
-        }
+        Refusal::AllClosed { .. }
+        | Refusal::AllFailed { .. }
+        | Refusal::HungUp { .. }
+        | Refusal::Refused { .. } => (502, "Bad Gateway"),
         Refusal::Draining
         | Refusal::Ended(_)
         | Refusal::Gone { .. }

@@ -576,9 +576,10 @@ impl FlowSession {
 /// What a caller is told. What an origin said it was told already.
 const fn code(refusal: &Refusal) -> Rejection {
     match refusal {
-        Refusal::AllFailed { .. } | Refusal::Gone { .. } | Refusal::TooSlow { .. } => {
-            Rejection::GATEWAY
-        }
+        Refusal::AllClosed { .. }
+        | Refusal::AllFailed { .. }
+        | Refusal::Gone { .. }
+        | Refusal::TooSlow { .. } => Rejection::GATEWAY,
         Refusal::Draining
         | Refusal::Ended(_)
         | Refusal::NoOrigin { .. }

@@ -79,6 +79,9 @@ impl PieceRequest {
                     debug!(origin = %attempt.origin, ?error, "the origin of a link did not answer");
                     match &error {
                         DialError::Slow(_) => return Err(self.no_answer()),
+                        DialError::Closed(why) => {
+                            registry.failed(&attempt.origin, Fault::Closed, why);
+                        }
                         DialError::Failed(why) => {
                             registry.failed(&attempt.origin, Fault::Refused, why);
                         }
