@@ -2,6 +2,7 @@
 //! else goes to hyper over the bytes that were read.
 
 mod again;
+mod client;
 mod counted;
 mod direct;
 mod files;

@@ -10,6 +10,7 @@ use sluicegate_core::http::link;
 use sluicegate_core::http::route::Route;
 use sluicegate_core::stream::{Action, Protocol, Service};
 
+use super::client::client_of;
 use super::{Http, dialect_of, live, open_to_all, pieces, route};
 use crate::net::entrance::Ends;
 use crate::net::http::Body;
@@ -83,7 +84,7 @@ async fn asked(
     outgoing.target = target.into_owned();
     outgoing.headers.remove("connection");
     let ask = Repeatable {
-        client: live::client_of(http, &head, ends.client),
+        client: client_of(http, &head, ends.client),
         local: ends.local,
         head: Arc::new(outgoing),
     };
