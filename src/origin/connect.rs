@@ -368,6 +368,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nor_is_it_sent_datagrams() {
+        let at: SocketAddr = "127.0.0.1:10080".parse().expect("an address");
+        let own = OwnSockets {
+            tcp: Vec::new(),
+            udp: vec![at],
+        };
+        let itself = target("origin.test", at.port());
+        let two = connector(&["127.0.0.1", "10.0.0.1"]).avoiding(own.clone());
+        let found = two.addresses(&itself, Transport::Udp).await;
+        assert_eq!(found.expect("another is left").len(), 1);
+        let found = two.addresses(&itself, Transport::Tcp).await;
+        assert_eq!(found.expect("nobody takes connections there").len(), 2);
+        let only = connector(&["127.0.0.1"]).avoiding(own);
+        let found = only.addresses(&itself, Transport::Udp).await;
+        let error = found.expect_err("it is the proxy itself").to_string();
+        assert_eq!(error, "this is the proxy itself");
+    }
+
+    #[tokio::test]
     async fn a_refused_address_is_skipped_and_the_next_is_connected_to() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = listener.local_addr().expect("bound");

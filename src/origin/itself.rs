@@ -65,6 +65,8 @@ fn is_of_this_machine(address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
+
     use super::*;
 
     fn own(bound: &str) -> OwnSockets {
@@ -72,6 +74,42 @@ mod tests {
             tcp: vec![bound.parse().unwrap()],
             udp: Vec::new(),
         }
+    }
+
+    #[test]
+    fn datagrams_arrive_at_sockets_for_datagrams() {
+        let own = OwnSockets {
+            tcp: vec!["127.0.0.1:1935".parse().unwrap()],
+            udp: vec!["[::]:10080".parse().unwrap()],
+        };
+        let rows = [
+            ("both", Transport::Udp, "127.0.0.1:10080", true),
+            ("over IPv6", Transport::Udp, "[::1]:10080", true),
+            ("another port", Transport::Udp, "127.0.0.1:10081", false),
+            (
+                "a port for connections",
+                Transport::Udp,
+                "127.0.0.1:1935",
+                false,
+            ),
+            ("a connection", Transport::Tcp, "127.0.0.1:10080", false),
+            ("another machine", Transport::Udp, "192.0.2.1:10080", false),
+        ];
+        for (cause, transport, address, expected) in rows {
+            let address = address.parse().unwrap();
+            assert_eq!(own.take(transport, address), expected, "{cause}");
+        }
+        let of = |endpoints: &str| {
+            let registration =
+                format!(r#"{{"ip":"127.0.0.1","server":"s","service":"s","pid":"1",{endpoints}}}"#);
+            let origin = parse_registration(registration.as_bytes(), &AddressRules::default());
+            own.service_of(&origin.expect("a valid registration"))
+        };
+        let srt = (Service::Srt, "127.0.0.1:10080".parse().unwrap());
+        assert_eq!(of(r#""rtmp":["1"],"srt":["10080"]"#), Some(srt));
+        let rtc = (Service::Rtc, "127.0.0.1:10080".parse().unwrap());
+        assert_eq!(of(r#""api":["10080"],"rtc":["10080"]"#), Some(rtc));
+        assert_eq!(of(r#""srt":["10081"],"http":["10080"]"#), None);
     }
 
     #[test]

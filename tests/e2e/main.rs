@@ -71,6 +71,7 @@ mod tls_origins;
 mod tls_scanned;
 mod tokens;
 mod two_proxies;
+mod unreadable;
 mod webrtc;
 mod webrtc_origin_fails;
 mod webrtc_paths;

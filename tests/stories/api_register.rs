@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::call::{self, CallOrigin};
 use crate::house::{House, Manner, Stub, get, nowhere, post, talk};
 
 const PATH: &str = "/api/v1/srs/register";
@@ -58,6 +59,15 @@ async fn the_proxy_is_no_origin_of_its_own() {
     assert_eq!(status, 400, "{body}");
     let words = format!("rtmp: {own} is this proxy itself");
     assert!(body.contains(&words), "{body}");
+    for (service, own) in [("srt", house.at.srt), ("rtc", house.at.rtc)] {
+        let mut document = usual();
+        document["ip"] = json!("127.0.0.1");
+        document[service] = json!([own.port().to_string()]);
+        let (status, body) = post(house.at.system, PATH, &document.to_string()).await;
+        assert_eq!(status, 400, "{body}");
+        let words = format!("{service}: {own} is this proxy itself");
+        assert!(body.contains(&words), "{body}");
+    }
     assert_eq!(origins(&house).await.len(), 0);
 
     // One that came another way, as from a store, fails as any other that cannot be reached.
@@ -67,6 +77,27 @@ async fn the_proxy_is_no_origin_of_its_own() {
     house.until_sessions(0).await;
     let origins = origins(&house).await;
     let notes = origins[0]["notes"].to_string();
+    assert!(notes.contains("this is the proxy itself"), "{notes}");
+}
+
+/// An origin whose API is its own, and whose media would go round in circles.
+#[tokio::test]
+async fn media_of_calls_is_not_sent_to_the_proxy_itself() {
+    let house = House::open("").await;
+    let calls = CallOrigin::start().await;
+    let endpoints = format!(
+        r#""api":["{}"],"rtc":["{}"]"#,
+        calls.api().port(),
+        house.at.rtc.port()
+    );
+    house.register_with("myself", &endpoints);
+    let target = "/rtc/v1/whip/?app=live&stream=a";
+    let (status, head, body) = call::ask(house.at.api, "POST", target, &call::sdp("clnt")).await;
+    assert_eq!(status, 502, "{head}");
+    let port = house.at.rtc.port().to_string();
+    assert!(!body.contains(&port), "{body}");
+    assert!(calls.requests().is_empty(), "nobody is asked for it");
+    let notes = origins(&house).await[0]["notes"].to_string();
     assert!(notes.contains("this is the proxy itself"), "{notes}");
 }
 

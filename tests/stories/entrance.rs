@@ -1,6 +1,10 @@
 //! The entrance of the API port and of the system API: the PROXY protocol header that a balancer may send there, and
 //! the rights that it does not give.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::call::{CallOrigin, sdp};
 use crate::house::{House, get, talk};
 use crate::http_origin::Viewer;
@@ -11,6 +15,8 @@ const HEADER: &str = "PROXY TCP4 203.0.113.9 127.0.0.1 4242 80\r\n";
 const LOCAL_CLIENT: &str = "PROXY TCP4 127.0.0.1 127.0.0.1 4242 80\r\n";
 /// What it sends for a check of its own: version 2, command LOCAL.
 const LOCAL_CHECK: &str = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+/// Less than any client has for its first word.
+const AT_ONCE: Duration = Duration::from_secs(4);
 const REGISTRATION: &str =
     r#"{"ip":"10.0.0.1","server":"s","service":"s","pid":"1","rtmp":["1935"]}"#;
 
@@ -137,8 +143,12 @@ async fn what_is_sent_to_the_wrong_port_is_let_go_at_once() {
             ("RTSP", at.rtsp),
             ("API", at.api),
             ("system API", at.system),
+            ("ICE over TCP", at.rtc),
         ] {
-            let answer = Viewer::send(at, bytes).await.rest().await;
+            // Before any of these times, and that of a client's first proof at the media port.
+            let viewer = Viewer::send(at, bytes).await;
+            let answer = timeout(AT_ONCE, viewer.rest()).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{what} at {door}"));
             let answer = String::from_utf8_lossy(&answer).into_owned();
             if door == "HTTP" {
                 assert!(answer.contains(word), "{what} at {door}: {answer}");

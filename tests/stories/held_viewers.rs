@@ -173,6 +173,33 @@ async fn an_origin_that_closes_what_it_grants_is_not_asked_without_end() {
     assert!(two.connections() < 40, "{}", two.connections());
 }
 
+/// What a pull was closed twice for has nothing to do with a publisher that leaves later.
+#[tokio::test]
+async fn a_hold_that_was_over_long_ago_does_not_go_on() {
+    let settings = format!("{OPEN}[hold]\nviewers = \"60s\"\npublisher_away = \"700ms\"\n");
+    let house = House::open(&settings).await;
+    let mut one = playing(Manner::Closes, &[1]).await;
+    house.register("one", one.at);
+    let mut viewer = house.ask(Action::Play, "live/a").await;
+    let lost = Instant::now();
+    until("it closes what it got back", || one.connections() > 2).await;
+    let two = playing(Manner::Grants, &[7, 8]).await;
+    house.register("two", two.at);
+    one.kill().await;
+    let has = |viewer: &Guest| marks(viewer).last() == Some(&8);
+    assert!(viewer.read_until(has).await, "it goes on");
+    let row = house.proxy.sessions().list().remove(0);
+    until("it is served", || row.state() == State::Relaying).await;
+    // The hold began longer ago than a publisher may be away.
+    tokio::time::sleep(Duration::from_secs(1).saturating_sub(lost.elapsed())).await;
+    let away = Instant::now();
+    two.unpublish();
+    viewer.read_to_end().await;
+    let held = away.elapsed();
+    assert!(held >= Duration::from_millis(600), "{held:?}");
+    assert_eq!(row.end_reason(), Some(EndReason::PlayerIdle));
+}
+
 #[tokio::test]
 async fn a_no_in_words_ends_viewers_unless_their_publisher_may_still_come() {
     let refuses = Manner::Refuses("NetStream.Play.StreamNotFound", "no such stream");

@@ -66,6 +66,19 @@ pub(crate) fn refusal(at: SocketAddr, action: Action, tc_url: &str, name: &str) 
     ask(&mut socket, &mut machine).expect_err("it is refused")
 }
 
+/// Publishes or plays `app/stream`, sends these bytes then, and reads until the other side closes.
+pub(crate) fn ask_and_say(at: SocketAddr, action: Action, stream: &str, last: &[u8]) {
+    let (app, name) = stream.rsplit_once('/').expect("app/stream");
+    let tc_url = format!("rtmp://{at}/{app}");
+    let mut machine = Client::new([7; 32], action, &tc_url, name, Vec::new());
+    let mut socket = TcpStream::connect(at).expect("the proxy listens");
+    let patience = socket.set_read_timeout(Some(PATIENCE));
+    patience.expect("a time that is not zero");
+    ask(&mut socket, &mut machine).expect("it is granted");
+    socket.write_all(last).expect("the proxy reads");
+    while uninterrupted(|| socket.read(&mut [0; 4096])).is_ok_and(|count| count > 0) {}
+}
+
 fn ask(socket: &mut TcpStream, machine: &mut Client) -> Result<(), String> {
     let mut buffer = [0; 4096];
     loop {
@@ -87,11 +100,11 @@ fn ask(socket: &mut TcpStream, machine: &mut Client) -> Result<(), String> {
                 code, description, ..
             } = event
             {
-                return if code == "NetStream.Publish.Start" {
-                    Ok(())
-                } else {
-                    Err(format!("{code}: {description}"))
-                };
+                match &*code {
+                    "NetStream.Play.Reset" => {}
+                    "NetStream.Play.Start" | "NetStream.Publish.Start" => return Ok(()),
+                    code => return Err(format!("{code}: {description}")),
+                }
             }
         }
     }
