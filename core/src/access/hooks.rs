@@ -176,6 +176,17 @@ impl Hook {
         }
     }
 
+    /// What of an answer with this status says no, where it does, for who keeps the backend.
+    pub const fn why_not(&self, status: u16) -> &'static str {
+        match (self.shape, status) {
+            (Shape::Srs, 200 | 201) => {
+                "its body is neither the number 0 nor an object with the number 0 as its code"
+            }
+            (Shape::Ours, 200..300) => "its body says so",
+            _ => "its status says so",
+        }
+    }
+
     /// What counts if nobody answers a request.
     pub const fn unanswered(&self, action: Action) -> Unanswered {
         match action {
@@ -680,6 +691,21 @@ mod tests {
             body: body.as_bytes(),
         };
         hook(shape).verdict(&said, &question)
+    }
+
+    #[test]
+    fn what_says_no_is_named_for_who_keeps_the_backend() {
+        for (shape, status, word) in [
+            (Shape::Srs, 200, "the number 0"),
+            (Shape::Srs, 403, "status"),
+            (Shape::Ours, 200, "body"),
+            (Shape::Ours, 404, "status"),
+            (Shape::MediaMtx, 401, "status"),
+            (Shape::NginxRtmp, 302, "status"),
+        ] {
+            let why = hook(shape).why_not(status);
+            assert!(why.contains(word), "{shape:?} {status}: {why}");
+        }
     }
 
     #[test]

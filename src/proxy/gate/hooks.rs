@@ -13,7 +13,7 @@ use sluicegate_core::access::question::Question;
 use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::origin::connect::Connector;
 use crate::origin::fetch::{self, Fetched};
@@ -121,11 +121,15 @@ impl Hooks {
                     body: &answer.body,
                 };
                 let verdict = hook.verdict(&said, asked);
-                verdict.ok_or_else(|| format!("its answer with the status {status} means nothing"))
+                let verdict = verdict
+                    .ok_or_else(|| format!("its answer with the status {status} means nothing"))?;
+                Ok((verdict, status))
             });
             match verdict {
-                Ok(Verdict::Yes(more)) => grant = grant.and(more),
-                Ok(verdict) => {
+                Ok((Verdict::Yes(more), _)) => grant = grant.and(more),
+                Ok((verdict, status)) => {
+                    let why = hook.why_not(status);
+                    info!(check = name, status, why, "a backend says no");
                     line.answered();
                     return verdict;
                 }
