@@ -229,6 +229,10 @@ impl Turned {
             Self::Closed(error) | Self::Left(error) => {
                 debug!(%client, %error, failure = %self, "connection ended");
             }
+            // It speaks TLS, and no version or cipher suite of ours: a client that is too old, whose user sees no reason.
+            Self::Handshake(HandshakeError::Tls(rustls::Error::PeerIncompatible(_))) => {
+                info!(%client, failure = %self, "connection refused: the client's TLS is too old, or has no cipher suite of ours");
+            }
             // Anybody can cause these, as often as they like.
             Self::Handshake(_) | Self::Plain | Self::Silent => {
                 debug!(%client, failure = %self, "connection refused");
