@@ -4,7 +4,7 @@
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::continued::{Continued, Listed};
 use sluicegate_core::http::periods::{Manifest, joined};
-use sluicegate_core::http::splice::{LONGEST, Listing, Loss, Run};
+use sluicegate_core::http::splice::{LONGEST, Listing, Loss, Run, Seen};
 
 /// The data is two manifests with a zero between them: that of the origin that is lost, and that of the next one.
 pub fn law(data: &[u8]) {
@@ -42,7 +42,7 @@ pub fn law(data: &[u8]) {
         return;
     };
     let listed = Listed::Manifest(next);
-    let Some(on) = away.found(&two, &listed, now, 0) else {
+    let Some(on) = away.found(&two, &listed, now, Seen::all(now)) else {
         return;
     };
     assert!(on.epoch() > away.epoch() && !on.is_away());

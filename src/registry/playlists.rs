@@ -1,6 +1,7 @@
 //! Live media playlists and manifests that viewers have: what each listed last, and how it goes on where its origin changed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Playlist {
     /// Whether it is a manifest.
     is_manifest: bool,
     known: Mutex<Known>,
+    /// When viewers were last shown it without an origin, in milliseconds since 1970.
+    held_at: AtomicU64,
     /// One request at a time decides how it goes on.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
@@ -134,6 +137,7 @@ impl Playlists {
                 read: None,
                 used: Instant::now(),
             }),
+            held_at: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
         });
         table.by_name.insert(name.to_owned(), Arc::clone(&playlist));
@@ -224,6 +228,16 @@ impl Playlist {
             return None;
         }
         away.outdone(&last.listed()?, last.seen_at(), last.since, now)
+    }
+
+    /// Viewers are shown it as it is `now` without an origin, in milliseconds since 1970.
+    pub(crate) fn is_held(&self, now: u64) {
+        self.held_at.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// When they were last shown it so.
+    pub(crate) fn held_at(&self) -> u64 {
+        self.held_at.load(Ordering::Relaxed)
     }
 
     /// Whether viewers may still have it.

@@ -2,7 +2,7 @@
 //! manifest of MPEG-DASH.
 
 use super::periods::{self, Manifest, Periods, Unfit};
-use super::splice::{self, Follows, Listing, Loss, Media, Run, Source, Splice, Waited};
+use super::splice::{self, Follows, Listing, Loss, Media, Run, Seen, Source, Splice, Waited};
 use crate::fleet::origin::OriginId;
 
 /// What an origin lists of a stream.
@@ -99,21 +99,21 @@ impl Continued {
         }
     }
 
-    /// An origin has the stream, and lists this at `now`. Of a playlist, at least `spare` numbers are left out before what it
-    /// lists, where others may have shown some that are not known here. `None` while it lists nothing new.
+    /// An origin has the stream, and lists this at `now`. Of a playlist, viewers may have `seen` gaps meanwhile. `None` while it
+    /// lists nothing new.
     pub fn found(
         &self,
         origin: &OriginId,
         listed: &Listed<'_>,
         now: u64,
-        spare: u64,
+        seen: Seen,
     ) -> Option<Self> {
         match (self, listed) {
             (Self::Manifest(periods), Listed::Manifest(manifest)) => {
                 periods.found(origin, manifest, now).map(Self::Manifest)
             }
             (Self::Playlist(splice), Listed::Playlist(media)) => {
-                splice.found(origin, media, now, spare).map(Self::Playlist)
+                splice.found(origin, media, now, seen).map(Self::Playlist)
             }
             _ => None,
         }

@@ -158,6 +158,25 @@ pub struct Loss {
     pub until: u64,
 }
 
+/// What viewers may have seen of a playlist while no origin had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// It, as it was until this moment, in milliseconds since 1970.
+    pub until: u64,
+    /// Numbers of segments that are not known here.
+    pub spare: u64,
+}
+
+impl Seen {
+    /// It, as it has been until `now`.
+    pub const fn all(now: u64) -> Self {
+        Self {
+            until: now,
+            spare: 0,
+        }
+    }
+}
+
 /// How a playlist follows on an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
@@ -283,14 +302,14 @@ impl Splice {
         splice.fit().then_some(splice)
     }
 
-    /// An origin has the stream, and lists `media`. At least `spare` numbers are left out before what it lists, where
-    /// others may have shown some that are not known here. `None` while it lists nothing new.
+    /// An origin has the stream, and lists `media`. Before what it lists stand the gaps that viewers may have seen; where the list
+    /// of another origin begins, there are as many as time has passed. `None` while it lists nothing new.
     pub fn found(
         &self,
         origin: &OriginId,
         media: &Media<'_>,
         now: u64,
-        spare: u64,
+        seen: Seen,
     ) -> Option<Self> {
         let Stage::Away(away) = &self.stage else {
             return None;
@@ -301,7 +320,10 @@ impl Splice {
             false => media.sequence,
         };
         let begins = media.segment(first)?;
-        let gaps = self.gaps(now).max(spare).max(u64::from(away.partial));
+        // One that was only out of reach for a moment lists what it made meanwhile.
+        let until = if goes_on { seen.until.min(now) } else { now };
+        let gaps = self.gaps(until).max(seen.spare);
+        let gaps = gaps.max(u64::from(away.partial));
         let has_break = begins.lines.contains(&DISCONTINUITY);
         let before = (media.sequence..first).filter_map(|number| media.segment(number));
         let breaks = before.filter(|segment| segment.lines.contains(&DISCONTINUITY));

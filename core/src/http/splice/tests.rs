@@ -105,7 +105,12 @@ fn lose_text(text: &str, gone: bool) -> Splice {
 
 fn found(splice: &Splice, packager: &Packager, now: u64) -> Option<Splice> {
     let text = packager.text();
-    splice.found(&packager.id(), &Media::read(&text).unwrap(), now, 0)
+    splice.found(
+        &packager.id(),
+        &Media::read(&text).unwrap(),
+        now,
+        Seen::all(now),
+    )
 }
 
 fn on(splice: &Splice, packager: &Packager) -> String {
@@ -236,7 +241,9 @@ fn a_discontinuity_of_the_other_origins_own_counts_whether_it_counts_it_or_not()
     let lost = lose_text(old, true);
     let begins = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-DISCONTINUITY\n#EXTINF:2,\nb-0.ts\n";
     let begins = Media::read(begins).unwrap();
-    let spliced = lost.found(&OriginId::from("b"), &begins, 0, 0).unwrap();
+    let spliced = lost
+        .found(&OriginId::from("b"), &begins, 0, Seen::all(0))
+        .unwrap();
     let text = spliced.on(&begins, |_| false).text();
     assert!(text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"), "{text}");
     assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
@@ -288,13 +295,43 @@ fn a_packager_that_counts_from_nothing_again_is_another_one() {
 }
 
 #[test]
+fn gaps_that_nobody_saw_are_none() {
+    let packager = Packager {
+        window: 3,
+        ..Packager::new("a", 10)
+    };
+    let away = lose(None, &packager.made(5), 1_000);
+    let text = packager.made(6).text();
+    let again = Media::read(&text).unwrap();
+    // When a viewer saw it last, and how many gaps stand before what is new; it has discontinuities for these alone.
+    for (until, gaps) in [(1_500, 0), (2_900, 0), (3_100, 1), (5_100, 2), (9_000, 2)] {
+        let on = away
+            .found(&packager.id(), &again, 5_200, Seen::all(until))
+            .unwrap();
+        let shown = on.on(&again, |_| true).text();
+        assert_eq!(
+            shown.matches("sluicegate-gap").count(),
+            gaps,
+            "{until}: {shown}"
+        );
+        assert_eq!(
+            shown.matches("#EXT-X-DISCONTINUITY\n").count(),
+            gaps.min(1),
+            "{until}: {shown}"
+        );
+    }
+}
+
+#[test]
 fn an_origin_that_comes_back_may_name_its_segments_anew() {
     let packager = Packager::new("a", 0);
     let away = lose(None, &packager.made(9), 1_000);
     let text = packager.made(10).text().replace("a-", "token-2/a-");
     let again = Media::read(&text).unwrap();
     for (now, new) in [(4_000, 1), (31_000, 6)] {
-        let on = away.found(&packager.id(), &again, now, 0).unwrap();
+        let on = away
+            .found(&packager.id(), &again, now, Seen::all(now))
+            .unwrap();
         let text = on.on(&again, |_| false).text();
         assert_eq!(text.matches("token-2").count(), new, "at {now}: {text}");
     }
@@ -480,7 +517,9 @@ fn what_applies_to_segments_goes_with_them() {
     let new = |head: &str| format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n{head}#EXTINF:2,\nb-0.m4s\n");
     let shown = |text: &str| {
         let media = Media::read(text).unwrap();
-        let splice = splice.found(&OriginId::from("b"), &media, 0, 0).unwrap();
+        let splice = splice
+            .found(&OriginId::from("b"), &media, 0, Seen::all(0))
+            .unwrap();
         splice.on(&media, |_| true).text()
     };
     let text = shown(&new(map));
@@ -521,7 +560,9 @@ fn parts_of_a_segment_that_never_came_make_it_a_gap() {
     let splice = lose_text(old, true);
     let new = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nb-0.m4s\n#EXT-X-RENDITION-REPORT:URI=\"x\",LAST-MSN=0\n";
     let media = Media::read(new).unwrap();
-    let spliced = splice.found(&OriginId::from("b"), &media, 0, 0).unwrap();
+    let spliced = splice
+        .found(&OriginId::from("b"), &media, 0, Seen::all(0))
+        .unwrap();
     let text = spliced.on(&media, |_| false).text();
     assert!(
         text.ends_with("sluicegate-gap-1.m4s\n#EXT-X-DISCONTINUITY\n#EXTINF:2,\nb-0.m4s\n"),
@@ -640,7 +681,7 @@ proptest! {
         let packager = |name: &str, first| Packager { window, breaks_every, ..Packager::new(name, first) };
         let (mut origin, mut splice, mut now, mut names) = (packager("o0", 5).made(1), None::<Splice>, 1_000, 0);
         let mut viewer = Viewer::default();
-        let mut is_away = false;
+        let (mut is_away, mut shown_at) = (false, 0);
         for event in events {
             match event {
                 Event::Makes(count) => origin.made += count,
@@ -656,7 +697,7 @@ proptest! {
                     names += 1;
                     let other = packager(&format!("o{names}"), first).made(made);
                     let text = other.text();
-                    let went = splice.as_ref().unwrap().found(&other.id(), &Media::read(&text).unwrap(), now, 0);
+                    let went = splice.as_ref().unwrap().found(&other.id(), &Media::read(&text).unwrap(), now, Seen::all(shown_at));
                     if went.is_some() {
                         (origin, splice, is_away) = (other, went, false);
                     }
@@ -664,7 +705,7 @@ proptest! {
                 Event::Back if is_away => {
                     origin.made += 1;
                     let text = origin.text();
-                    let went = splice.as_ref().unwrap().found(&origin.id(), &Media::read(&text).unwrap(), now, 0);
+                    let went = splice.as_ref().unwrap().found(&origin.id(), &Media::read(&text).unwrap(), now, Seen::all(shown_at));
                     if went.is_some() {
                         (splice, is_away) = (went, false);
                     }
@@ -682,6 +723,7 @@ proptest! {
                 Some(splice) => splice.on(&Media::read(&text).unwrap(), |_| reaches).text(),
             };
             viewer.see(&shown);
+            shown_at = now;
         }
     }
 
@@ -693,7 +735,7 @@ proptest! {
             let loss = Loss { since: 0, noted: 0, until: u64::MAX };
             if let Some(splice) = Splice::lose(None, &media, run, loss) {
                 let _ = splice.away(u64::MAX, |_| true);
-                let _ = splice.found(&id, &media, u64::MAX, u64::MAX);
+                let _ = splice.found(&id, &media, u64::MAX, Seen { until: u64::MAX, spare: u64::MAX });
             }
         }
     }

@@ -15,7 +15,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::continued::{Continued, Listed};
 use sluicegate_core::http::periods::{NOTHING, Unfit};
 use sluicegate_core::http::route::Piece;
-use sluicegate_core::http::splice::{Follows, Listing, Loss, Run, ask};
+use sluicegate_core::http::splice::{Follows, Listing, Loss, Run, Seen, ask};
 use sluicegate_core::place::rule::HoldTimes;
 use sluicegate_core::stream::PlacementKey;
 use tokio::time::Instant;
@@ -255,6 +255,9 @@ impl PieceRequest {
         };
         let (now, reaches) = (unix_time::millis(), |origin: &str| self.reaches(origin));
         let away = splice.away(now, reaches);
+        if away.is_some() {
+            playlist.is_held(now);
+        }
         match away.or_else(|| splice.on(&listed, now, reaches)) {
             Some(listing) => Shown::Spliced(splice, listing),
             None => Shown::AsItIs,
@@ -334,7 +337,9 @@ impl PieceRequest {
             // As an origin holds such a request until there is something new (§6.2.5.2).
             tokio::time::sleep(Duration::from_millis(grows.saturating_sub(now))).await;
         }
-        let listing = splice.away(unix_time::millis(), |origin| self.reaches(origin))?;
+        let now = unix_time::millis();
+        playlist.is_held(now);
+        let listing = splice.away(now, |origin| self.reaches(origin))?;
         Some((splice, listing))
     }
 
@@ -424,15 +429,19 @@ impl PieceRequest {
     ) -> Option<Continued> {
         let (known, now) = (playlist.known(), unix_time::millis());
         let splice = known.splice.as_deref();
+        let peers = self.proxy.cluster().map(|cluster| cluster.peers());
+        let others = peers.is_some_and(|peers| !peers.is_empty());
         if let Some(away) = splice.filter(|splice| splice.is_away()) {
-            return away.found(&attempt.origin, listed, now, 0);
+            // What other proxies showed meanwhile is not known here.
+            let until = if others { now } else { playlist.held_at() };
+            return away.found(&attempt.origin, listed, now, Seen { until, spare: 0 });
         }
         // Where nobody watched, nothing has to go on.
         let watched = |_: &&Last| splice.is_some() || playlist.is_watched();
         let Some(last) = known.newest().filter(watched) else {
             let elsewhere = splice.filter(|splice| splice.origin() != attempt.origin.as_str());
             let lost = elsewhere.and_then(|splice| splice.lost_unseen(now));
-            return lost?.found(&attempt.origin, listed, now, 0);
+            return lost?.found(&attempt.origin, listed, now, Seen::all(now));
         };
         let before = last.listed()?;
         let same = last.origin == attempt.origin;
@@ -449,13 +458,10 @@ impl PieceRequest {
         let loss = self.loss_at(last.since, now, false);
         let lost = Continued::lose(splice, &before, run, loss, last.seen_at())?;
         // Other proxies may have shown what came since this one asked last.
-        let others = self
-            .proxy
-            .cluster()
-            .is_some_and(|cluster| !cluster.peers().is_empty());
         let unseen = now.saturating_sub(last.seen_at()) / before.pace().max(1) + 1;
         let spare = if others { unseen } else { 0 };
-        let found = lost.found(&attempt.origin, listed, now, spare);
+        let seen = Seen { until: now, spare };
+        let found = lost.found(&attempt.origin, listed, now, seen);
         Some(found.unwrap_or(lost))
     }
 
