@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use sluicegate_core::http::head::{RequestHead, ResponseHead};
+use sluicegate_core::http::framing::Framing;
+use sluicegate_core::http::head::{HeadError, RequestHead, ResponseHead};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -51,7 +52,7 @@ impl Answering {
                 Ok(Some((head, length))) => {
                     check_switch(head.status, request)?;
                     self.bytes.drain(..length);
-                    return Ok(head);
+                    return of_one_length(head, &request.method);
                 }
                 Ok(None) => {}
                 Err(error) => return Err(NoAnswer::Broken(error.to_string())),
@@ -62,6 +63,18 @@ impl Answering {
             }
         }
     }
+}
+
+/// A head as it goes on to a client, so that whoever is between reads the same body (RFC 9112 §6.3): without a length beside chunks,
+/// and none at all where it names lengths that contradict each other.
+fn of_one_length(mut head: ResponseHead, method: &str) -> Result<ResponseHead, NoAnswer> {
+    match head.framing(method) {
+        Err(error @ HeadError::Length) => return Err(NoAnswer::Broken(error.to_string())),
+        Ok(Framing::Chunked) => head.headers.remove("content-length"),
+        // What is coded in another way goes on as it came.
+        _ => {}
+    }
+    Ok(head)
 }
 
 /// Reads the origin's head for as long as the client stays.
@@ -175,3 +188,38 @@ const MAX_REFUSAL: u64 = 256 * 1024;
 /// How long that page may take.
 const PASSED_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const SWITCHING: u16 = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_one_length_for_all_who_read_it() {
+        for (cause, fields, expected) in [
+            ("none", "", Some(None)),
+            ("one", "Content-Length: 13\r\n", Some(Some("13"))),
+            (
+                "beside chunks",
+                "Content-Length: 13\r\nTransfer-Encoding: chunked\r\n",
+                Some(None),
+            ),
+            ("two in a line", "Content-Length: 13, 14\r\n", None),
+            (
+                "two lines",
+                "Content-Length: 13\r\nContent-Length: 14\r\n",
+                None,
+            ),
+            ("less than nothing", "Content-Length: -5\r\n", None),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+            let head = ResponseHead::parse(text.as_bytes());
+            let (head, _) = head.expect("a head").expect("all of it");
+            let head = of_one_length(head, "GET").ok();
+            let length = head.as_ref().map(|head| {
+                let length = head.headers.all("content-length").next();
+                length.map(|length| str::from_utf8(length).expect("a text"))
+            });
+            assert_eq!(length, expected, "{cause}");
+        }
+    }
+}
