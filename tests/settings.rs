@@ -812,6 +812,27 @@ fn a_secret_that_nobody_filled_in_is_told() {
 }
 
 #[test]
+fn a_secret_in_quotation_marks_is_told() {
+    for (value, is_told) in [
+        ("\"swordfish\"", true),
+        ("'swordfish'", true),
+        ("sword\"fish", false),
+        ("\"", false),
+        ("\"swordfish'", false),
+    ] {
+        let loaded = load("", &[("PROXY_REDIS_PASSWORD", value)], "").unwrap();
+        let about = |warning: &String| warning.contains("quotation mark");
+        assert_eq!(loaded.warnings.iter().any(about), is_told, "{value}");
+        assert!(
+            !loaded
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("fish"))
+        );
+    }
+}
+
+#[test]
 fn check_prints_values_with_sources_and_hides_secrets() {
     let variables = [
         ("PROXY_HTTP_API_AUTH_TOKEN", "hunter2"),

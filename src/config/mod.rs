@@ -176,9 +176,19 @@ impl Settings {
         let mut warnings = Vec::new();
         let entries = layers::gather(file, environment, &mut problems, &mut warnings);
         let secrets = entries.iter().filter(|entry| entry.setting.secret);
-        for entry in secrets.filter(|entry| is_placeholder(&entry.written.text())) {
-            let at = format!("{} ({})", entry.setting.path, entry.source);
-            warnings.push(placeholder(&at));
+        for entry in secrets {
+            let (at, text) = (
+                format!("{} ({})", entry.setting.path, entry.source),
+                entry.written.text(),
+            );
+            if is_placeholder(&text) {
+                warnings.push(placeholder(&at));
+            }
+            if is_quoted(&text) {
+                warnings.push(format!(
+                    "{at} begins and ends with a quotation mark, which is taken as a part of it; docker run --env-file leaves them in"
+                ));
+            }
         }
         let effective = entries
             .iter()
@@ -235,6 +245,14 @@ fn is_placeholder(secret: &str) -> bool {
         let begins =
             after.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
         begins && after.contains('}')
+    })
+}
+
+/// Whether a value stands in quotation marks, as files of variables are written for shells.
+fn is_quoted(value: &str) -> bool {
+    ['"', '\''].iter().any(|mark| {
+        let rest = value.strip_prefix(*mark);
+        rest.is_some_and(|rest| rest.ends_with(*mark))
     })
 }
 
