@@ -17,8 +17,10 @@ pub(super) struct Flow {
     /// The transactions of the last requests that proved an address, and where they came from. An answer goes where its
     /// request came from, and a request seen before proves nothing from another address.
     asked: VecDeque<([u8; 12], ClientPath)>,
-    /// When the flow ends, unless another proof comes before.
+    /// When the flow ends, unless its client is heard before.
     deadline: Instant,
+    /// What may be the end of the connection came, and no proof since.
+    doubted: bool,
     /// Since when the origin's machine has been saying that nothing listens there.
     refused: Option<Instant>,
     pub(super) account: Account,
@@ -53,8 +55,6 @@ pub struct Account {
 #[derive(Debug, Clone, Copy)]
 struct Proven {
     path: ClientPath,
-    /// When the address was last proven.
-    proved: Instant,
     /// When the last datagram of any kind came from it.
     heard: Instant,
 }
@@ -81,6 +81,7 @@ impl Flow {
             paths: Vec::new(),
             asked: VecDeque::new(),
             deadline: now + CONSENT,
+            doubted: false,
             refused: None,
             account: Account::default(),
         }
@@ -108,12 +109,9 @@ impl Flow {
             }
         }
         self.deadline = now + CONSENT;
+        self.doubted = false;
         let moves = nominates || self.is_quiet(now);
-        let proven = Proven {
-            path,
-            proved: now,
-            heard: now,
-        };
+        let proven = Proven { path, heard: now };
         let at = self.paths.iter().position(|known| known.path == path);
         let proof = match at.and_then(|at| self.paths.get_mut(at)) {
             Some(known) => {
@@ -143,10 +141,13 @@ impl Flow {
             .is_none_or(|active| now.saturating_duration_since(active.heard) >= QUIET)
     }
 
-    /// Notes a datagram from a proven address.
+    /// Notes a datagram from a proven address. It shows that the client is there: some stop their checks while media flows.
     pub(super) fn hear(&mut self, now: Instant, path: ClientPath) {
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
             known.heard = now;
+            if !self.doubted {
+                self.deadline = now + CONSENT;
+            }
         }
     }
 
@@ -171,10 +172,10 @@ impl Flow {
         self.paths.retain(|known| known.path != path);
     }
 
-    /// Drops addresses without a proof for [`CONSENT`], and calls `lost` with each.
+    /// Drops addresses that were silent for [`CONSENT`], and calls `lost` with each.
     pub(super) fn expire_paths(&mut self, now: Instant, mut lost: impl FnMut(ClientPath)) {
         self.paths.retain(|known| {
-            let lives = now < known.proved + CONSENT;
+            let lives = now < known.heard + CONSENT;
             if !lives {
                 lost(known.path);
             }
@@ -184,10 +185,11 @@ impl Flow {
 
     /// Notes what may be the end of the connection, and may be forged: without a new proof the flow ends soon.
     pub(super) fn hint_of_end(&mut self, now: Instant) {
+        self.doubted = true;
         self.deadline = self.deadline.min(now + AFTER_ALERT);
     }
 
-    /// Whether nothing has proven for too long that the client is there.
+    /// Whether nothing has shown for too long that the client is there.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         now >= self.deadline
     }
@@ -205,7 +207,8 @@ impl Flow {
     }
 }
 
-/// How long consent to send lasts after a proof (RFC 7675 §5.1).
+/// How long a client that is silent is sent media. RFC 7675 §5.1 counts from the last check, which clients that send media leave
+/// out; from an address that was proven once, any datagram counts.
 pub const CONSENT: Duration = Duration::from_secs(30);
 /// How long consent lasts after a DTLS alert.
 pub const AFTER_ALERT: Duration = Duration::from_secs(5);

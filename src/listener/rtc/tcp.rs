@@ -96,7 +96,7 @@ async fn first_frame(client: &mut Wire, bytes: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-/// Carries frames to the origin and datagrams back, until one side ends, the session does, or consent is over.
+/// Carries frames to the origin and datagrams back, until one side ends, the session does, or the client is silent for too long.
 async fn bridge(client: &mut Wire, early: &[u8], binding: &Binding, row: &Row) -> io::Result<()> {
     let any: SocketAddr = match binding.call.media {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -106,7 +106,7 @@ async fn bridge(client: &mut Wire, early: &[u8], binding: &Binding, row: &Row) -
     origin.connect(binding.call.media).await?;
     let (reading, writing) = client.split();
     tokio::select! {
-        ended = to_origin(reading, early.to_vec(), &origin, binding, row) => ended,
+        ended = to_origin(reading, early.to_vec(), &origin, row) => ended,
         ended = to_client(writing, &origin, row) => ended,
         _ = row.ended() => Ok(()),
     }
@@ -116,18 +116,16 @@ async fn to_origin(
     mut client: WireReader<'_>,
     mut bytes: Vec<u8>,
     origin: &UdpSocket,
-    binding: &Binding,
     row: &Row,
 ) -> io::Result<()> {
-    let mut consent = Instant::now() + CONSENT;
+    // The connection shows whose bytes these are, so that any count.
+    let mut silent_until = Instant::now() + CONSENT;
     loop {
         let mut taken = 0;
         while let Some(frame) = Frame::parse(bytes.get(taken..).unwrap_or_default())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
         {
-            if proves(frame.datagram, binding) {
-                consent = Instant::now() + CONSENT;
-            }
+            silent_until = Instant::now() + CONSENT;
             row.count(Direction::ToOrigin, frame.datagram.len());
             if row.request.action == Action::Publish && Class::of(frame.datagram) == Class::Rtp {
                 row.media_flows();
@@ -138,19 +136,12 @@ async fn to_origin(
         bytes.drain(..taken);
         let count = tokio::select! {
             count = client.read_buf(&mut bytes) => count?,
-            () = sleep_until(consent) => 0,
+            () = sleep_until(silent_until) => 0,
         };
         if count == 0 {
             return Ok(());
         }
     }
-}
-
-fn proves(datagram: &[u8], binding: &Binding) -> bool {
-    Class::of(datagram) == Class::Stun
-        && Message::parse(datagram).is_ok_and(|message| {
-            message.kind == Kind::Request && message.is_from_owner_of(&binding.password)
-        })
 }
 
 async fn to_client(mut client: WireWriter<'_>, origin: &UdpSocket, row: &Row) -> io::Result<()> {
