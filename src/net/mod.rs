@@ -1,6 +1,7 @@
 //! Sockets: accepting, joining two of them, and the little of HTTP that every surface shares.
 
 pub mod accept;
+pub mod coding;
 pub mod conditional;
 pub mod cors;
 pub mod datagram;

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, SERVER,
-    TRANSFER_ENCODING,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, DATE, HeaderMap,
+    HeaderName, SERVER, TRANSFER_ENCODING,
 };
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::stream::Service;
 
 use crate::net::wire::Wire;
-use crate::net::{cors, head};
+use crate::net::{coding, cors, head};
 use crate::origin::attempt::Attempt;
 use crate::origin::dial::Dialer;
 use crate::origin::http;
@@ -35,6 +35,9 @@ pub(crate) enum NoAnswer {
     /// Its bytes are something else.
     #[error("its answer is broken: {0}")]
     Broken(String),
+    /// Its body cannot be read.
+    #[error("{0}")]
+    Coded(&'static str),
     /// It closed, which is how SRS says no.
     #[error("it closed the connection without an answer")]
     HungUp,
@@ -60,6 +63,8 @@ pub(crate) async fn ask(origin: Wire, message: Message<'_>) -> Result<CallAnswer
     head.headers.remove("content-length");
     head.headers.remove("transfer-encoding");
     head.headers.remove("expect");
+    // The answer is read here.
+    head.headers.remove("accept-encoding");
     let request = head::to_request(&head)
         .header(CONTENT_LENGTH, message.body.len())
         .body(Full::new(message.body))
@@ -73,12 +78,22 @@ pub(crate) async fn ask(origin: Wire, message: Message<'_>) -> Result<CallAnswer
         }
     })?;
     let (parts, body) = response.into_parts();
-    let headers = for_client(parts.status, parts.headers)?;
+    let mut headers = for_client(parts.status, parts.headers)?;
     let body = http::whole(body, MAX_ANSWER).await;
+    let mut body = body.map_err(|cut| NoAnswer::Broken(cut.to_string()))?;
+    // Nothing is nothing in every coding.
+    let decoded = match body.is_empty() {
+        true => Ok(Some(Bytes::new())),
+        false => coding::decoded(&headers, &body, MAX_ANSWER),
+    };
+    if let Some(plain) = decoded.map_err(NoAnswer::Coded)? {
+        headers.remove(CONTENT_ENCODING);
+        body = plain;
+    }
     Ok(CallAnswer {
         status: parts.status,
         headers,
-        body: body.map_err(|cut| NoAnswer::Broken(cut.to_string()))?,
+        body,
     })
 }
 

@@ -249,3 +249,50 @@ async fn a_406_without_an_offer_or_for_a_publisher_is_a_refusal() {
         assert!(house.proxy.sessions().is_empty(), "{cause}");
     }
 }
+
+/// Browsers say that they read answers in codings, and some gateways compress whatever is asked for so.
+#[tokio::test]
+async fn an_answer_in_a_coding_reaches_the_client_in_none() {
+    let json = format!(r#"{{"code":0,"sdp":{:?}}}"#, sdp("orig"));
+    let offer = format!(
+        r#"{{"streamurl":"webrtc://h/live/a","sdp":{:?}}}"#,
+        sdp("clnt")
+    );
+    for (cause, target, coding, (body, offer), expected) in [
+        ("none", WHEP, "identity", (sdp("orig"), sdp("clnt")), 201),
+        ("gzip", WHEP, "gzip", (sdp("orig"), sdp("clnt")), 201),
+        ("SRS's JSON", "/rtc/v1/play/", "gzip", (json, offer), 200),
+        (
+            "one that nobody asked for",
+            WHEP,
+            "br",
+            (sdp("orig"), sdp("clnt")),
+            502,
+        ),
+    ] {
+        let says: &str = match target == WHEP {
+            true => format!("201 Created\r\nLocation: /call/1\r\nContent-Encoding: {coding}"),
+            false => format!("200 OK\r\nContent-Encoding: {coding}"),
+        }
+        .leak();
+        let (house, origin) = house_with(Says {
+            offer: (says, body),
+            ..Says::default()
+        })
+        .await;
+        let headers = "Accept-Encoding: gzip, deflate, br\r\n";
+        let (status, head, told) = ask_with(house.at.api, "POST", target, headers, &offer).await;
+        assert_eq!(status, expected, "{cause}: {head}: {told}");
+        let codings = header(&head, "content-encoding");
+        assert!(
+            codings.iter().all(|coding| *coding == "identity"),
+            "{cause}: {head}"
+        );
+        assert_eq!(told.contains("v=0"), expected != 502, "{cause}: {told}");
+        let asked = &origin.whole()[0];
+        assert!(
+            header(asked, "accept-encoding").is_empty(),
+            "{cause}: {asked}"
+        );
+    }
+}

@@ -1,11 +1,14 @@
 //! Calls in process: an origin that answers every offer and every check, and a client that asks and proves its address.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -26,7 +29,8 @@ struct Seen {
     whole: Vec<String>,
 }
 
-/// What an origin says to an offer, and to a PATCH: a status with headers, and a body.
+/// What an origin says to an offer, and to a PATCH: a status with headers, and a body, which is compressed where the headers
+/// say so.
 #[derive(Clone)]
 pub(crate) struct Says {
     pub(crate) offer: (&'static str, String),
@@ -108,10 +112,21 @@ async fn signal(listener: TcpListener, says: Says, seen: Arc<Mutex<Seen>>) {
             seen.requests.push(line);
             seen.whole.push(text);
         }
+        let body = match status.contains("Content-Encoding: gzip") {
+            true => compressed(&body),
+            false => body.into_bytes(),
+        };
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
-        let _ = client.write_all(answer.as_bytes()).await;
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
+        let answer = [head.as_bytes(), &body].concat();
+        let _ = client.write_all(&answer).await;
     }
+}
+
+fn compressed(text: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(text.as_bytes()).expect("memory");
+    packed.finish().expect("memory")
 }
 
 /// A request with its body, or as much of it as came.

@@ -1,12 +1,10 @@
 //! What becomes of an origin's answer on its way to players: its URIs, and the headers that speak of its bytes.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::header::{
@@ -27,6 +25,7 @@ use tracing::debug;
 
 use super::share::Head;
 use crate::metrics::{KindLabel, Metrics};
+use crate::net::coding;
 use crate::origin::line::LineBody;
 
 /// What is rewritten.
@@ -359,48 +358,13 @@ pub(super) fn plain_text(
     headers: &mut HeaderMap,
     body: &Bytes,
 ) -> Result<Option<Bytes>, &'static str> {
-    let decoded = decoded(headers, body)?;
+    let decoded = coding::decoded(headers, body, MAX_BODY)?;
     let text = encoding::from_utf16(decoded.as_ref().unwrap_or(body)).map(Bytes::from);
     let plain = text.or(decoded);
     if plain.is_some() {
         forget_encoding(headers);
     }
     Ok(plain)
-}
-
-/// What is sent in a coding though it was asked for as it is, in none: some servers have files in one only. `Ok(None)` where it
-/// is in none.
-///
-/// # Errors
-/// Why it cannot be read.
-fn decoded(headers: &HeaderMap, body: &Bytes) -> Result<Option<Bytes>, &'static str> {
-    let codings: Vec<&[u8]> = headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .flat_map(|codings| codings.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
-        .collect();
-    let is = |coding: &[u8], names: &[&str]| {
-        let mut names = names.iter();
-        names.any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    let mut decoder: Box<dyn Read> = match codings.as_slice() {
-        [] => return Ok(None),
-        [coding] if is(coding, &["gzip", "x-gzip"]) => Box::new(MultiGzDecoder::new(&**body)),
-        [coding] if is(coding, &["deflate"]) => Box::new(ZlibDecoder::new(&**body)),
-        _ => return Err("its origin's answer is in a coding that was not asked for"),
-    };
-    let mut plain = Vec::new();
-    // One byte more than there may be tells a body that is too long.
-    let most = u64::try_from(MAX_BODY)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
-    match decoder.as_mut().take(most).read_to_end(&mut plain) {
-        Ok(length) if length <= MAX_BODY => Ok(Some(plain.into())),
-        Ok(_) => Err("its origin's answer is too long when it is decoded"),
-        Err(_) => Err("its origin's answer is not in the coding that it says"),
-    }
 }
 
 /// Takes out of a head what it says of an encoding that its body has no longer: of a coding, and of letters.

@@ -431,7 +431,8 @@ impl Ask<'_> {
         };
         let answered = answered.map(|answer| self.led(answer, &at_api.target));
         answered.map_err(|no_answer| match no_answer {
-            NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
+            // It lives, whatever it answers.
+            NoAnswer::Coded(_) | NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
             NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
         })
     }
