@@ -6,7 +6,7 @@ use sluicegate_core::rtsp::join::{FromClient, Join, News};
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::rewrite::Rewrite;
 use sluicegate_core::rtsp::server::{NamedStream, Server};
-use sluicegate_core::rtsp::walk::{Step, Walk};
+use sluicegate_core::rtsp::walk::{MAX_STRAY, Step, Walk, WalkError};
 use sluicegate_core::stream::Action;
 
 /// The result of a walk over some bytes: those that pass, and each message with the number of bytes that passed before
@@ -56,6 +56,29 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         format!("{method} rtsp://h/live/a RTSP/1.0\r\nCSeq: {cseq}\r\nUser-Agent: {agent}\r\nContent-Length: {length}\r\n\r\n{body}")
             .into_bytes()
     })
+}
+
+/// What a camera sends by mistake: the rest of a frame twice, noise, letters.
+fn stray() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        vec(0x80_u8..=0xff, 1..60),
+        "[a-z!]{1,40}(RTS|PLA|OPTIO)?".prop_map(String::into_bytes),
+        Just(vec![0; 37]),
+        // A frame of a channel that nobody has set up.
+        Just(b"\x00$\x09\x00\x04".to_vec()),
+    ]
+}
+
+/// Frames of two channels, answers, and what lies between them: the units, and whether each was sent by mistake.
+fn units_of_a_camera() -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
+    let frame = (0_u8..2, vec(any::<u8>(), 0..300)).prop_map(|(channel, payload)| {
+        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[b'$', channel], &length[..], &payload].concat()
+    });
+    let answer = Just(b"RTSP/1.0 200 OK\r\nCSeq: 4\r\n\r\n".to_vec());
+    let good = prop_oneof![3 => frame, 1 => answer].prop_map(|unit| (unit, false));
+    let unit = prop_oneof![3 => good, 1 => stray().prop_map(|stray| (stray, true))];
+    vec(unit, 0..12)
 }
 
 fn units() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -120,6 +143,29 @@ proptest! {
             let messages: usize = whole.1.iter().map(|(_, message)| message.bytes().len()).sum();
             prop_assert_eq!(whole.0.len() + messages, wire.len());
         }
+    }
+
+    #[test]
+    fn what_a_camera_sends_by_mistake_is_left_out(units in units_of_a_camera(), sizes in vec(0_usize..90, 0..60)) {
+        let wire: Vec<u8> = units.iter().flat_map(|(unit, _)| unit.clone()).collect();
+        let camera = || {
+            let mut walk = Walk::new(Speaker::Origin);
+            walk.set_up((0, Some(1)));
+            walk
+        };
+        let mut walk = camera();
+        let whole = events(&mut walk, &[&wire], false);
+        let parts = split(&wire, &sizes);
+        prop_assert_eq!(&events(&mut camera(), &parts, false), &whole);
+        prop_assert_eq!(&events(&mut camera(), &parts, true), &whole);
+        let good = |unit: &&(Vec<u8>, bool)| !unit.1;
+        let frames = units.iter().filter(good).filter(|(unit, _)| unit.starts_with(b"$"));
+        let frames: Vec<u8> = frames.flat_map(|(unit, _)| unit.clone()).collect();
+        prop_assert_eq!(&whole.0, &frames);
+        let answers = units.iter().filter(good).filter(|(unit, _)| unit.starts_with(b"R"));
+        prop_assert_eq!(whole.1.len(), answers.count());
+        let strays = units.iter().filter(|(_, stray)| *stray).count();
+        prop_assert_eq!(walk.has_strayed(), strays > 0);
     }
 
     #[test]
@@ -384,4 +430,82 @@ fn the_request_says_the_action() {
             "{cause}"
         );
     }
+}
+
+/// A frame on a channel.
+fn frame_on(channel: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[b'$', channel], &length[..], payload].concat()
+}
+
+#[test]
+fn media_is_told_by_its_channel_and_by_what_it_is() {
+    let rtp = [&[0x80, 96][..], &[0; 10], &[1]].concat();
+    let report = [&[0x80, 200, 0, 6][..], &[0; 24]].concat();
+    let rows: [(&str, Option<(u8, Option<u8>)>, u8, &[u8], bool, bool); 9] = [
+        ("convention", None, 0, &rtp, true, true),
+        ("reports by convention", None, 1, &report, false, false),
+        ("numbered from one", Some((1, Some(2))), 1, &rtp, true, true),
+        ("its reports", Some((1, Some(2))), 2, &report, false, false),
+        ("another track", Some((1, Some(2))), 4, &rtp, true, true),
+        ("an empty frame", None, 0, b"", false, false),
+        ("a header alone", None, 0, &rtp[..12], true, false),
+        ("no RTP", None, 0, &[0x47; 188], true, false),
+        ("both on one", Some((0, Some(0))), 0, &report, true, false),
+    ];
+    for (cause, channels, channel, payload, is_media, is_rtp) in rows {
+        let wire = frame_on(channel, payload);
+        for size in 1..=wire.len() {
+            let mut walk = Walk::new(Speaker::Client);
+            if let Some(channels) = channels {
+                walk.set_up(channels);
+            }
+            let parts: Vec<&[u8]> = wire.chunks(size).collect();
+            assert_eq!(events(&mut walk, &parts, false).0, wire, "{cause}");
+            let found = (walk.saw_media(), walk.saw_rtp());
+            assert_eq!(found, (is_media, is_rtp), "{cause}, {size} bytes at once");
+        }
+    }
+}
+
+#[test]
+fn noise_between_frames_is_forgiven_an_origin_alone_and_not_for_ever() {
+    let frame = frame_on(0, &[1; 20]);
+    let walked = |speaker, set_up: bool, noise: &[u8]| {
+        let mut walk = Walk::new(speaker);
+        if set_up {
+            walk.set_up((0, Some(1)));
+        }
+        let wire = [&frame, noise, &frame].concat();
+        let mut rest = wire.as_slice();
+        let mut passed = Vec::new();
+        loop {
+            match walk.step(&mut rest) {
+                Ok(Some(Step::Pass(bytes))) => passed.extend_from_slice(bytes),
+                Ok(Some(Step::Message(message))) => panic!("{message:?}"),
+                Ok(None) => break Ok(passed.len()),
+                Err(error) => break Err(error),
+            }
+        }
+    };
+    let both = Ok(2 * frame.len());
+    let most = vec![0; MAX_STRAY];
+    let rows: [(&str, &[u8]); 4] = [
+        ("zeros", &[0; 37]),
+        ("letters", b"what the camera thinks of RTSP and OPTIONS"),
+        ("a frame's end and half a start", b"\xff\xfe$"),
+        ("the longest", &most),
+    ];
+    for (cause, noise) in rows {
+        assert_eq!(walked(Speaker::Origin, true, noise), both, "{cause}");
+    }
+    let too_much = vec![0; MAX_STRAY + 1];
+    let no_start = Err(WalkError::NotAStart(0));
+    assert_eq!(walked(Speaker::Origin, true, &too_much), no_start);
+    assert_eq!(
+        walked(Speaker::Origin, false, &[0]),
+        no_start,
+        "no channel is set up, so that no frame is to come"
+    );
+    assert_eq!(walked(Speaker::Client, true, &[0]), no_start);
 }

@@ -1,5 +1,6 @@
 //! A walk over frames and messages finds the same however the bytes arrive and however far it steps, loses none of
-//! them, and ends at the same place if they are not RTSP.
+//! them, and ends at the same place if they are not RTSP. What a camera sends between its frames is left out wherever the
+//! bytes are split.
 
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::walk::{Step, Walk};
@@ -12,11 +13,18 @@ pub fn law(data: &[u8]) {
         return;
     };
     let size = usize::from(*choice) + 1;
-    for speaker in [Speaker::Client, Speaker::Origin] {
-        let whole = walk(speaker, &[wire], false);
+    let (client, origin) = (Speaker::Client, Speaker::Origin);
+    for (speaker, set_up) in [
+        (client, false),
+        (client, true),
+        (origin, false),
+        (origin, true),
+    ] {
+        let walk = |parts: &[&[u8]], short| walk((speaker, set_up), parts, short);
+        let whole = walk(&[wire], false);
         let parts: Vec<&[u8]> = wire.chunks(size).collect();
-        assert_eq!(walk(speaker, &parts, false), whole);
-        assert_eq!(walk(speaker, &parts, true), whole);
+        assert_eq!(walk(&parts, false), whole);
+        assert_eq!(walk(&parts, true), whole);
         let messages: usize = whole
             .1
             .iter()
@@ -32,8 +40,11 @@ pub fn law(data: &[u8]) {
     }
 }
 
-fn walk(speaker: Speaker, parts: &[&[u8]], short: bool) -> Found {
+fn walk((speaker, set_up): (Speaker, bool), parts: &[&[u8]], short: bool) -> Found {
     let mut walk = Walk::new(speaker);
+    if set_up {
+        walk.set_up((0, Some(1)));
+    }
     let (mut passed, mut messages) = (Vec::new(), Vec::new());
     for part in parts {
         let mut rest = *part;

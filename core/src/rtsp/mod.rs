@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`message`] | a request or a response, read with bounds and written back unchanged |
 //! | [`transport`] | the `Transport` header of SETUP |
+//! | [`media`] | which channels carry media, and which packets are it |
 //! | [`walk`] | steps over interleaved frames, and finds the messages between them |
 //! | [`rewrite`] | an origin's URLs become ours on their way to the client |
 //! | [`take_out`] | what was used up of a client's requests is kept from its origin |
@@ -11,6 +12,7 @@
 //! | [`join`] | a client and an origin in conversation: which requests pass, and what happens to a SETUP |
 
 pub mod join;
+pub mod media;
 pub mod message;
 pub mod rewrite;
 pub mod server;

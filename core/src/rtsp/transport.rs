@@ -1,5 +1,7 @@
 //! The `Transport` header (RFC 2326 §12.39): how a client wants a track to travel, and how it does.
 
+use super::media::ChannelPair;
+
 /// One transport; a client may offer several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transport<'a> {
@@ -107,6 +109,13 @@ impl<'a> Transport<'a> {
             text => text.parse().ok().filter(|port| *port != 0)?,
         };
         Some((first, second))
+    }
+
+    /// The channels of frames (RFC 2326 §10.12): of media, and of its reports if they have one of their own.
+    pub fn channels(&self) -> Option<ChannelPair> {
+        let value = self.value("interleaved")?;
+        let (media, reports) = value.split_once('-').unwrap_or((value, ""));
+        Some((media.trim().parse().ok()?, reports.trim().parse().ok()))
     }
 
     /// The transport as it is offered to an origin: with `ports` of ours in place of the client's, and without an

@@ -1,6 +1,10 @@
 //! Steps over one direction of a relayed connection. `$` frames (RFC 2326 §10.12) are skipped by their four-byte
 //! headers, and the messages between them are read. What passes is never copied.
+//!
+//! Cameras whose socket was full send the rest of a frame twice, or noise, and players look for the next frame then. An
+//! origin whose channels are known is read in the same way: what begins neither is left out. A client is not.
 
+use super::media::{self, ChannelPair, Channels};
 use super::message::{self, Message, MessageError, Speaker};
 
 /// The position of one direction of a connection between its units.
@@ -8,7 +12,10 @@ use super::message::{self, Message, MessageError, Speaker};
 pub struct Walk {
     speaker: Speaker,
     state: State,
+    channels: Channels,
     media: bool,
+    rtp: bool,
+    strayed: bool,
 }
 
 /// One step of a walk.
@@ -26,10 +33,35 @@ enum State {
     Between,
     /// The header bytes of a frame that have arrived, and their number.
     Header([u8; FRAME_HEADER], usize),
-    /// This many bytes of a frame are still to come.
-    Payload(usize),
+    /// This many bytes of a frame are still to come; its start is looked at if that may be news.
+    Payload(usize, Option<Start>),
     /// A message that is not complete yet.
     Message(Box<Partial>),
+    /// What came begins neither a frame nor a message so far.
+    Stray(Stray),
+}
+
+/// The first byte of a frame's payload, once it is there.
+#[derive(Debug, Default)]
+struct Start(Option<u8>);
+
+/// Bytes of an origin between its units.
+#[derive(Debug, Default)]
+struct Stray {
+    /// The last bytes, which may begin a unit.
+    held: Vec<u8>,
+    /// The bytes before them.
+    skipped: usize,
+}
+
+/// What ends bytes that begin nothing.
+enum Found {
+    /// A frame of a channel that was set up, with its first byte, which was taken.
+    Frame,
+    /// A message with these first bytes, which were taken.
+    Message(Vec<u8>),
+    /// Nothing for too long; this byte was the last.
+    Nothing(u8),
 }
 
 #[derive(Debug, Default)]
@@ -52,12 +84,20 @@ pub enum WalkError {
 
 impl Walk {
     /// A walk at the start of a direction.
-    pub const fn new(speaker: Speaker) -> Self {
+    pub fn new(speaker: Speaker) -> Self {
         Self {
             speaker,
             state: State::Between,
+            channels: Channels::default(),
             media: false,
+            rtp: false,
+            strayed: false,
         }
+    }
+
+    /// Notes the channels of a track.
+    pub fn set_up(&mut self, channels: ChannelPair) {
+        self.channels.set_up(channels);
     }
 
     /// Takes the next step from the front of `input`; `None` when all of it is taken. Consecutive frames are one step.
@@ -79,12 +119,22 @@ impl Walk {
 
     /// Whether no frame or message is incomplete, so that something else may be inserted here.
     pub const fn is_between(&self) -> bool {
-        matches!(self.state, State::Between)
+        matches!(self.state, State::Between | State::Stray(_))
     }
 
-    /// Whether a media frame has been seen. By convention media is on even channels and its reports are on odd ones.
+    /// Whether a frame with something in it has been seen on a channel of media.
     pub const fn saw_media(&self) -> bool {
         self.media
+    }
+
+    /// Whether such a frame held RTP with something after its header.
+    pub const fn saw_rtp(&self) -> bool {
+        self.rtp
+    }
+
+    /// Whether something was left out that begins neither a frame nor a message.
+    pub const fn has_strayed(&self) -> bool {
+        self.strayed
     }
 
     fn take<'a>(
@@ -108,6 +158,9 @@ impl Walk {
                     // Some senders end a body with an extra line end.
                     [b'\r' | b'\n', ..] => at += 1,
                     _ if at > 0 => break,
+                    _ if self.speaker == Speaker::Origin && !self.channels.is_empty() => {
+                        self.state = State::Stray(Stray::default());
+                    }
                     [byte, ..] if byte.is_ascii_alphabetic() => {
                         self.state = State::Message(Box::default());
                     }
@@ -130,10 +183,14 @@ impl Walk {
                         }
                     }
                 }
-                State::Payload(left) => {
+                State::Payload(left, start) => {
                     let count = (*left).min(rest.len());
                     at += count;
-                    self.state = payload(*left - count);
+                    if let Some(is_rtp) = start.as_mut().and_then(|start| start.is_rtp(rest)) {
+                        self.rtp |= is_rtp;
+                        *start = None;
+                    }
+                    self.state = payload(*left - count, start.take());
                     if short && self.is_between() {
                         break;
                     }
@@ -147,6 +204,23 @@ impl Walk {
                     self.state = State::Between;
                     return Ok(Some(Step::Message(message)));
                 }
+                State::Stray(stray) => {
+                    let (count, found) = stray.take(rest, &self.channels);
+                    self.strayed |= stray.skipped > 0;
+                    *input = rest.get(count..).unwrap_or_default();
+                    match found {
+                        None => return Ok(None),
+                        Some(Found::Frame) => {
+                            self.state = State::Header([DOLLAR, 0, 0, 0], 1);
+                            return Ok(Some(Step::Pass(&[DOLLAR])));
+                        }
+                        Some(Found::Message(bytes)) => {
+                            self.state = State::Message(Box::new(Partial { bytes, ends: None }));
+                            return self.take(input, short);
+                        }
+                        Some(Found::Nothing(byte)) => return Err(WalkError::NotAStart(byte)),
+                    }
+                }
             }
         }
         let (passed, rest) = all.split_at_checked(at).unwrap_or((all, &[]));
@@ -155,8 +229,52 @@ impl Walk {
     }
 
     fn begin_frame(&mut self, channel: u8, length: [u8; 2]) {
-        self.media |= channel.is_multiple_of(2);
-        self.state = payload(usize::from(u16::from_be_bytes(length)));
+        let length = usize::from(u16::from_be_bytes(length));
+        let is_media = length > 0 && self.channels.is_media(channel);
+        self.media |= is_media;
+        let may_be_news = is_media && !self.rtp && media::is_long_enough(length);
+        self.state = payload(length, may_be_news.then(Start::default));
+    }
+}
+
+impl Start {
+    /// Whether a payload that goes on with `bytes` is RTP, once that can be said.
+    fn is_rtp(&mut self, bytes: &[u8]) -> Option<bool> {
+        match (self.0, bytes) {
+            (None, [first, second, ..]) => Some(media::begins_rtp([*first, *second])),
+            (Some(first), [second, ..]) => Some(media::begins_rtp([first, *second])),
+            (None, [first]) => {
+                self.0 = Some(*first);
+                None
+            }
+            (_, []) => None,
+        }
+    }
+}
+
+impl Stray {
+    /// Looks for the start of a unit. Returns how many bytes were taken, and what ends the search.
+    fn take(&mut self, input: &[u8], channels: &Channels) -> (usize, Option<Found>) {
+        for (at, byte) in input.iter().enumerate() {
+            if self.held == [DOLLAR] && channels.has(*byte) {
+                return (at, Some(Found::Frame));
+            }
+            self.held.push(*byte);
+            let may_begin = |held: &[u8]| {
+                held == [DOLLAR] || MESSAGE_STARTS.iter().any(|start| start.starts_with(held))
+            };
+            while !may_begin(&self.held) {
+                self.held.remove(0);
+                self.skipped += 1;
+            }
+            if MESSAGE_STARTS.contains(&self.held.as_slice()) {
+                return (at + 1, Some(Found::Message(std::mem::take(&mut self.held))));
+            }
+            if self.skipped > MAX_STRAY {
+                return (at + 1, Some(Found::Nothing(*byte)));
+            }
+        }
+        (input.len(), None)
     }
 }
 
@@ -194,14 +312,31 @@ impl Partial {
     }
 }
 
-const fn payload(left: usize) -> State {
+const fn payload(left: usize, start: Option<Start>) -> State {
     if left == 0 {
         State::Between
     } else {
-        State::Payload(left)
+        State::Payload(left, start)
     }
 }
 
 /// The first byte of a frame; its channel and the length of its payload (two bytes) follow.
 const DOLLAR: u8 = 0x24;
 const FRAME_HEADER: usize = 4;
+/// How a message of an origin begins.
+const MESSAGE_STARTS: [&[u8]; 12] = [
+    b"RTSP/",
+    b"ANNOUNCE ",
+    b"DESCRIBE ",
+    b"GET_PARAMETER ",
+    b"OPTIONS ",
+    b"PAUSE ",
+    b"PLAY ",
+    b"RECORD ",
+    b"REDIRECT ",
+    b"SETUP ",
+    b"SET_PARAMETER ",
+    b"TEARDOWN ",
+];
+/// Bytes in a row that begin nothing, before what an origin sends is no RTSP any more: the longest frame, sent twice.
+pub const MAX_STRAY: usize = 64 * 1024;
