@@ -343,3 +343,34 @@ async fn a_client_hears_of_the_methods_that_its_origin_has() {
         "from the origin itself"
     );
 }
+
+/// Some cameras want credentials for everything, and close without them.
+#[tokio::test]
+async fn a_camera_that_closes_after_it_refused_our_question_is_asked_the_clients() {
+    for closing in ["Connection: close\r\n", ""] {
+        let house = House::open("").await;
+        let camera = Stub::start(|at| {
+            let others = grants(at, Vec::new());
+            move |request: &Message| match request.field("authorization") {
+                Some(_) => others(request),
+                None => {
+                    let fields = format!("{closing}WWW-Authenticate: Basic realm=\"cam\"\r\n");
+                    Reply::SayAndClose(answer(request, "401 Unauthorized", &fields, ""))
+                }
+            }
+        })
+        .await;
+        house.register_with("camera", &format!(r#""rtsp":["{}"]"#, camera.at.port()));
+        let describe = "DESCRIBE rtsp://media.example/live/a";
+        let authorization = "Authorization: Basic dTpw\r\n";
+        let mut knows = Caller::connect(house.at.rtsp).await;
+        let told = knows.ask(describe, 1, authorization).await;
+        assert_eq!(told.status(), Some(200), "{}", told.reason());
+        let mut asks = Caller::connect(house.at.rtsp).await;
+        let told = asks.ask(describe, 1, "").await;
+        assert_eq!(told.status(), Some(401), "{}", told.reason());
+        assert_eq!(told.field("www-authenticate"), Some("Basic realm=\"cam\""));
+        let told = asks.ask(describe, 2, authorization).await;
+        assert_eq!(told.status(), Some(200), "{}", told.reason());
+    }
+}

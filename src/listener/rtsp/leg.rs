@@ -26,10 +26,22 @@ pub(super) struct Leg {
     pub(super) rest: Vec<u8>,
     peer: SocketAddr,
     challenging: bool,
+    greeted: Greeted,
     rename: Option<Rename>,
     take_out: Option<TakeOut>,
     /// The methods that it has, in its own words.
     public: Option<String>,
+}
+
+/// What an origin made of the question what it can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Greeted {
+    /// It said so.
+    Answered,
+    /// It refused, and said that it closes the connection.
+    Closes,
+    /// It refused.
+    Refused,
 }
 
 /// What an answer means for a request that names a stream.
@@ -62,6 +74,7 @@ impl Leg {
             rest: Vec::new(),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             challenging: false,
+            greeted: Greeted::Answered,
             rename,
             take_out,
             public: None,
@@ -142,6 +155,13 @@ impl Leg {
         match timeout(time_limit, answer).await {
             Ok(Ok(answer)) => {
                 self.public = answer.field("public").map(str::to_owned);
+                let closes = answer.field("connection");
+                let closes = closes.is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                self.greeted = match AnswerMeaning::of(&answer) {
+                    AnswerMeaning::Grants => Greeted::Answered,
+                    _ if closes => Greeted::Closes,
+                    _ => Greeted::Refused,
+                };
                 Ok(())
             }
             Ok(Err(DialError::HungUp(why))) => Err(DialError::Failed(why)),
@@ -149,6 +169,26 @@ impl Leg {
             Err(_) => Err(DialError::Silent(
                 "accepted the connection and answered nothing".to_owned(),
             )),
+        }
+    }
+
+    /// Whether it said that it closes the connection on which it was asked what it can do. The client's request goes out on
+    /// another one then.
+    pub(super) fn is_closing(&self) -> bool {
+        self.greeted == Greeted::Closes
+    }
+
+    /// Whether it refused to say what it can do. It lives, and may have closed.
+    pub(super) fn refused_greeting(&self) -> bool {
+        self.greeted != Greeted::Answered
+    }
+
+    /// The same origin on a new connection, where it is not asked again what it can do.
+    pub(super) fn anew(self, stream: Wire) -> Self {
+        let anew = Self::new(self.origin, stream, self.rename, self.take_out);
+        Self {
+            public: self.public,
+            ..anew
         }
     }
 

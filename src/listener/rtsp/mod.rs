@@ -322,12 +322,24 @@ impl Rtsp {
         let wire = self.dialer.dial(&attempt, ends.client, ends.local).await?;
         let mut leg = Leg::new(attempt.origin.clone(), wire, rename, take_out);
         leg.greet(asked, attempt.time_limit).await?;
+        let again = || self.dialer.dial(&attempt, ends.client, ends.local);
+        if leg.is_closing() {
+            leg = leg.anew(again().await?);
+        }
         if request.method() == Some(Method::Setup) {
             // What becomes of a SETUP is decided where the two talk.
             return Ok((leg, None));
         }
         let renamed = renamed(request, leg.rename());
-        let answer = leg.exchange(renamed.as_ref().unwrap_or(request)).await?;
+        let request = renamed.as_ref().unwrap_or(request);
+        let answer = match leg.exchange(request).await {
+            // Some cameras want credentials for everything, and close without them. The client's request may have some.
+            Err(DialError::HungUp(_)) if leg.refused_greeting() => {
+                leg = leg.anew(again().await?);
+                leg.exchange(request).await?
+            }
+            answer => answer?,
+        };
         judge(leg, &attempt, answer, asking)
     }
 
