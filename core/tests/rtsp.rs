@@ -304,8 +304,8 @@ fn what_may_pass_between_the_two() {
         );
         match (join.from_client(&told), refused) {
             (FromClient::Pass, None) => {}
-            (FromClient::Refuse(words), Some(status)) => {
-                let words = String::from_utf8(words).unwrap();
+            (FromClient::Refuse(refused), Some(status)) => {
+                let words = String::from_utf8(refused.answer(&told)).unwrap();
                 assert!(
                     words.starts_with(&format!("RTSP/1.0 {status} ")),
                     "{cause}: {words}"

@@ -566,7 +566,8 @@ impl Proxy {
         let _ = timeout(enough, old.closed()).await;
     }
 
-    fn note_refusal(&self, request: &Request, refusal: &Refusal) {
+    /// Counts a refusal, and tells of it.
+    pub(crate) fn note_refusal(&self, request: &Request, refusal: &Refusal) {
         let labels = RefusalLabels {
             protocol: request.protocol.as_str(),
             reason: refusal.as_str(),

@@ -122,6 +122,11 @@ pub struct PieceGuard {
 }
 
 impl Session {
+    /// The proxy that it is a session of.
+    pub(crate) const fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
     /// The metric families.
     pub fn metrics(&self) -> &Arc<Metrics> {
         self.proxy.metrics()

@@ -1,5 +1,7 @@
 //! A client that cannot be served is told why, in the terms of its own protocol.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use sluicegate_core::stream::Action;
@@ -64,6 +66,53 @@ fn a_name_that_breaks_a_rule_at_the_rtmp_port_has_a_line_in_the_log() {
     }
     let log = proxy.output();
     assert!(!log.contains("s3cret") && !log.contains("t0ken"), "{log}");
+}
+
+/// The client hears the status; the operator, who is asked about it, has to find it.
+#[test]
+fn what_the_rtsp_port_refuses_has_one_line_a_connection() {
+    let _turn = machine::share();
+    let proxy = Proxy::start("");
+    let rows = [
+        ("400", "no CSeq", "DESCRIBE rtsp://h/live/a RTSP/1.0\r\n"),
+        (
+            "400",
+            "no stream",
+            "DESCRIBE rtsp://h/ RTSP/1.0\r\nCSeq: 1\r\n",
+        ),
+        (
+            "455",
+            "it takes a SETUP first",
+            "PLAY rtsp://h/live/a RTSP/1.0\r\nCSeq: 1\r\n",
+        ),
+        (
+            "501",
+            "Not Implemented",
+            "FLY rtsp://h/live/a RTSP/1.0\r\nCSeq: 1\r\n",
+        ),
+        (
+            "501",
+            "RTSP tunnelled",
+            "GET /live/a HTTP/1.1\r\nHost: h\r\n",
+        ),
+        (
+            "505",
+            "only RTSP/1.0 is",
+            "OPTIONS * RTSP/2.0\r\nCSeq: 1\r\n",
+        ),
+    ];
+    const LINE: &str = "refused: the request breaks a rule of its protocol";
+    for (number, (code, rule, request)) in rows.iter().enumerate() {
+        let mut client = TcpStream::connect(proxy.rtsp).expect("it listens");
+        let at = client.local_addr().expect("connected").to_string();
+        let twice = format!("{request}\r\n{request}\r\n");
+        client.write_all(twice.as_bytes()).expect("it reads");
+        let line = proxy.wait_log(LINE, |record| record["client"] == at.as_str());
+        assert_eq!(line["code"], *code, "{line}");
+        let told = line["rule"].as_str().unwrap_or_default();
+        assert!(told.contains(rule), "{line}");
+        assert_eq!(proxy.log(LINE).len(), number + 1, "one a connection");
+    }
 }
 
 #[test]

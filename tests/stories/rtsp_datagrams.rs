@@ -228,3 +228,29 @@ async fn a_client_that_sets_up_at_once_is_served() {
         .unwrap();
     assert_eq!(receive(&mine[0]).await.0, b"media");
 }
+
+/// An operator has to see that the range is used up, while every further player is turned away.
+#[tokio::test]
+async fn a_player_that_finds_no_port_is_counted_and_was_refused() {
+    // One pair is for the client, and none is left for the origin.
+    let house = House::open("[rtsp]\nudp_ports = \"21000-21001\"\n").await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example/live/a";
+    player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+    for cseq in [2, 3] {
+        let transport = "Transport: RTP/AVP;unicast;client_port=5000-5001\r\n";
+        let told = player
+            .ask(&format!("SETUP {url}/trackID=0"), cseq, transport)
+            .await;
+        assert_eq!(told.status(), Some(453), "{}", told.reason());
+    }
+    drop(player);
+    house.until_sessions(0).await;
+    assert_eq!(house.proxy.sessions().ended()[0].reason, "refused");
+    let counted = "sluicegate_refused_total{protocol=\"rtsp\",reason=\"exhausted\"} 1";
+    let metrics = house.proxy.metrics().render();
+    assert!(metrics.contains(counted), "once a session");
+}

@@ -344,6 +344,30 @@ async fn a_client_hears_of_the_methods_that_its_origin_has() {
     );
 }
 
+#[tokio::test]
+async fn a_client_that_leaves_because_of_our_no_was_refused() {
+    let house = House::open("[rtsp]\nudp_ports = \"\"\n").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let url = "rtsp://media.example/live/a";
+    let udp = "Transport: RTP/AVP;unicast;client_port=5000-5001\r\n";
+    let tcp = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+    for (transports, reason) in [(&[udp][..], "refused"), (&[udp, tcp], "client_closed")] {
+        let mut player = Caller::connect(house.at.rtsp).await;
+        player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        for (transport, cseq) in transports.iter().zip(2..) {
+            player
+                .ask(&format!("SETUP {url}/trackID=0"), cseq, transport)
+                .await;
+        }
+        drop(player);
+        house.until_sessions(0).await;
+        let ended = house.proxy.sessions().ended();
+        let last = ended.iter().max_by_key(|row| row.id).expect("it ended");
+        assert_eq!(last.reason, reason);
+    }
+}
+
 /// Some cameras want credentials for everything, and close without them.
 #[tokio::test]
 async fn a_camera_that_closes_after_it_refused_our_question_is_asked_the_clients() {

@@ -166,7 +166,7 @@ pub const RULES: &[Rule] = &[
         severity: Severity::Critical,
         summary: "Clients are refused for reasons on the server side",
         description: "{{ $labels.instance }}: {{ $labels.reason }}, {{ $value }} a second.",
-        advice: "The reason says what to do. no_origin: see the origins. full: raise session.max or add a proxy. all_failed, too_slow: see the refused events.",
+        advice: "The reason says what to do. no_origin: see the origins. full: raise session.max or add a proxy. all_failed, exhausted, too_slow: see the refused events.",
         test: Test::Rate(
             summed(
                 "sluicegate_refused_total",

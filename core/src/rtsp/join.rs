@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::message::{Change, Message, Method, Speaker, Version, response};
+use super::message::{Change, Message, Method, Refused, Speaker, Version};
 use super::rewrite::{Rewrite, authority, is_secure, path, to_origin};
 use super::server::NamedStream;
 use super::transport::{Carrier, Ports, Transport};
@@ -33,8 +33,8 @@ pub struct Join {
 pub enum FromClient {
     /// It goes to the origin unchanged.
     Pass,
-    /// It is refused, and the client gets this answer.
-    Refuse(Vec<u8>),
+    /// It is refused.
+    Refuse(Refused),
     /// It sets up a track over UDP: the shell finds ports for it, or refuses it.
     Setup(Offer),
 }
@@ -109,21 +109,20 @@ impl Join {
 
     /// Handles a message of the client.
     pub fn from_client(&mut self, message: &Message) -> FromClient {
-        let refuse =
-            |status, words: &str| FromClient::Refuse(response(status, words, Some(message), ""));
         let Some(method) = message.method() else {
             // A response to a request of the origin.
             return FromClient::Pass;
         };
         if message.version() != Version::Rtsp10 {
-            return refuse(505, "RTSP Version Not Supported: only RTSP/1.0 is");
+            let words = "RTSP Version Not Supported: only RTSP/1.0 is";
+            return FromClient::Refuse(Refused::new(505, words));
         }
         if !self.belongs(method, message.uri()) {
             let words = format!(
                 "Method Not Valid in This State: this connection carries {}; open another one",
                 self.stream
             );
-            return refuse(455, &words);
+            return FromClient::Refuse(Refused::new(455, words));
         }
         match method {
             Method::Setup => self.set_up(message),
@@ -167,7 +166,10 @@ impl Join {
     }
 
     /// The SETUP without UDP transports if the client offers others as well; otherwise its refusal.
-    pub fn without_datagrams(&self, message: &Message) -> Result<Vec<u8>, Vec<u8>> {
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub fn without_datagrams(&self, message: &Message) -> Result<Vec<u8>, Refused> {
         let mut left = 0;
         let bytes = written(message, |transport| {
             let keeps = transport.carrier() == Carrier::Tcp;
@@ -178,7 +180,7 @@ impl Join {
             return Ok(bytes);
         }
         let words = "Unsupported Transport: use RTP over TCP";
-        Err(response(461, words, Some(message), ""))
+        Err(Refused::new(461, words))
     }
 
     /// Handles a message of the origin.
@@ -222,8 +224,7 @@ impl Join {
     }
 
     fn set_up(&mut self, message: &Message) -> FromClient {
-        let refuse =
-            |status, words: &str| FromClient::Refuse(response(status, words, Some(message), ""));
+        let refuse = |status, words: &'static str| FromClient::Refuse(Refused::new(status, words));
         let Ok(offers) = Transport::parse(message.field("transport").unwrap_or_default()) else {
             return refuse(400, "Bad Request: no usable Transport");
         };

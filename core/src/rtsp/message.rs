@@ -330,6 +330,36 @@ impl Message {
     }
 }
 
+/// Why a request is refused here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The status that the client gets.
+    pub status: u16,
+    /// Its phrase and, after a colon, the rule in the way.
+    pub words: Cow<'static, str>,
+}
+
+impl Refused {
+    /// A refusal with this phrase and rule.
+    pub fn new(status: u16, words: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            words: words.into(),
+        }
+    }
+
+    /// The rule in the way, without the phrase of the status.
+    pub fn rule(&self) -> &str {
+        let rule = self.words.split_once(": ");
+        rule.map_or(&*self.words, |(_, rule)| rule)
+    }
+
+    /// What the client gets.
+    pub fn answer(&self, request: &Message) -> Vec<u8> {
+        response(self.status, &self.words, Some(request), "")
+    }
+}
+
 /// A response of our own, without a body. `words` is the reason phrase, which players show to their users.
 pub fn response(status: u16, words: &str, request: Option<&Message>, fields: &str) -> Vec<u8> {
     let words: String = words

@@ -3,9 +3,10 @@
 //! Requests that need no origin are answered here: OPTIONS, which most clients send first, does not say whether they
 //! will play or publish. The request that does say is handed on unchanged.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use super::message::{Message, Method, Speaker, Version, response};
+use super::message::{Message, Method, Refused, Speaker, Version, response};
 use super::rewrite::authority;
 use super::transport::Transport;
 use super::walk::{Step, Walk, WalkError};
@@ -22,6 +23,8 @@ pub struct Server {
     output: VecDeque<u8>,
     greeting: Option<Message>,
     answered: usize,
+    refused: Option<Refused>,
+    has_refused: bool,
     dialects: Arc<ClientDialects>,
     port: u16,
 }
@@ -58,6 +61,16 @@ pub enum ServerError {
     Walk(#[from] WalkError),
 }
 
+impl ServerError {
+    /// The status that says so, whether or not the client could be told.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Tunnel => 501,
+            Self::Response | Self::TooMany | Self::Walk(_) => 400,
+        }
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -66,6 +79,8 @@ impl Default for Server {
             output: VecDeque::new(),
             greeting: None,
             answered: 0,
+            refused: None,
+            has_refused: false,
             dialects: Arc::default(),
             port: 0,
         }
@@ -91,6 +106,11 @@ impl Server {
     /// Takes the bytes for the client. Call this after each poll.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output).into()
+    }
+
+    /// Why a request was refused here, once: of the first that was.
+    pub fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 
     /// The next request that names a stream; `None` until more bytes arrive.
@@ -168,7 +188,7 @@ impl Server {
             }
             // No session exists at this point, so there is nothing to end or to keep alive.
             Method::GetParameter | Method::SetParameter | Method::Teardown => {
-                self.say(454, "Session Not Found", &message, "");
+                self.say(NO_SESSION, "Session Not Found", &message, "");
                 return Ok(None);
             }
             Method::Other => {
@@ -197,15 +217,27 @@ impl Server {
                 message,
             })),
             Err(error) => {
-                self.say(400, &format!("Bad Request: {error}"), &message, "");
+                self.say(400, format!("Bad Request: {error}"), &message, "");
                 Ok(None)
             }
         }
     }
 
-    fn say(&mut self, status: u16, words: &str, request: &Message, fields: &str) {
+    fn say(
+        &mut self,
+        status: u16,
+        words: impl Into<Cow<'static, str>>,
+        request: &Message,
+        fields: &str,
+    ) {
+        let said = Refused::new(status, words);
         self.output
-            .extend(response(status, words, Some(request), fields));
+            .extend(response(status, &said.words, Some(request), fields));
+        // That there is no session to end or to keep alive costs nobody anything.
+        if status >= 400 && status != NO_SESSION && !self.has_refused {
+            self.has_refused = true;
+            self.refused = Some(said);
+        }
     }
 }
 
@@ -237,6 +269,8 @@ fn without_track(uri: &str) -> &str {
     if is_track { before } else { uri }
 }
 
+/// Session Not Found (RFC 2326 §11.3.5).
+const NO_SESSION: u16 = 454;
 /// Maximum requests in a row that name no stream: clients send one or two.
 pub const MAX_ANSWERED: usize = 64;
 /// What every server has: a client that keeps its session alive with a method that its origin lacks would lose it. The
@@ -264,6 +298,27 @@ mod tests {
         ];
         for (cause, uri, expected) in rows {
             assert_eq!(without_track(uri), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn the_first_refusal_is_told_once() {
+        let mut server = Server::default();
+        server.feed(b"TEARDOWN rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+        assert_eq!((server.poll(), server.take_refused()), (Ok(None), None));
+        let rows = [
+            (
+                "FLY rtsp://h/a RTSP/1.0\r\nCSeq: 2",
+                Some((501, "Not Implemented")),
+            ),
+            ("PLAY rtsp://h/a RTSP/1.0\r\nCSeq: 3", None),
+        ];
+        for (request, expected) in rows {
+            server.feed(format!("{request}\r\n\r\n").as_bytes());
+            assert_eq!(server.poll(), Ok(None));
+            let told = server.take_refused();
+            let told = told.as_ref().map(|told| (told.status, told.rule()));
+            assert_eq!(told, expected, "{request}");
         }
     }
 }

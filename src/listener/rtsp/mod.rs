@@ -64,8 +64,8 @@ pub struct Rtsp {
 /// Why a client never got as far as a request.
 #[derive(Debug, thiserror::Error)]
 enum NoRequest {
-    #[error("{0}")]
-    Broken(String),
+    #[error("{rule}")]
+    Broken { status: u16, rule: String },
     #[error("the client closed")]
     Closed,
     #[error("the session was ended")]
@@ -111,12 +111,17 @@ impl Rtsp {
             let asked = match known.take() {
                 Some(asked) => asked,
                 None => match self
-                    .identify(&mut client, &mut server, self.settings.identify_timeout)
+                    .identify(
+                        &mut client,
+                        &mut server,
+                        &ends,
+                        self.settings.identify_timeout,
+                    )
                     .await
                 {
                     Ok(asked) => asked,
-                    Err(NoRequest::Broken(rule)) => {
-                        turned_away::log("rtsp", ends.client, "400", rule);
+                    Err(NoRequest::Broken { status, rule }) => {
+                        turned_away::log("rtsp", ends.client, status, rule);
                         return None;
                     }
                     Err(error) => {
@@ -146,6 +151,7 @@ impl Rtsp {
         &self,
         client: &mut Wire,
         server: &mut Server,
+        ends: &Ends,
         time_limit: Duration,
     ) -> Result<NamedStream, NoRequest> {
         let deadline = Instant::now() + time_limit;
@@ -153,6 +159,9 @@ impl Rtsp {
         loop {
             let heard = server.poll();
             let answers = server.take_output();
+            if let Some(refused) = server.take_refused() {
+                turned_away::log("rtsp", ends.client, refused.status, refused.rule());
+            }
             if heard.is_err() {
                 linger_close::say(client, &answers, linger_close::TIME_LIMIT).await;
             } else if !answers.is_empty() {
@@ -162,7 +171,11 @@ impl Rtsp {
                     .map_err(|_| NoRequest::Slow)?
                     .map_err(|_| NoRequest::Closed)?;
             }
-            if let Some(asked) = heard.map_err(|error| NoRequest::Broken(error.to_string()))? {
+            let heard = heard.map_err(|error| NoRequest::Broken {
+                status: error.status(),
+                rule: error.to_string(),
+            });
+            if let Some(asked) = heard? {
                 return Ok(asked);
             }
             buffer.clear();
@@ -173,7 +186,12 @@ impl Rtsp {
             };
             match read.map_err(|_| NoRequest::Slow)? {
                 Ok(count) if count > 0 => match mistaken(&buffer) {
-                    Some(other) => return Err(NoRequest::Broken(other.to_owned())),
+                    Some(other) => {
+                        return Err(NoRequest::Broken {
+                            status: 400,
+                            rule: other.to_owned(),
+                        });
+                    }
                     None => server.feed(&buffer),
                 },
                 _ => return Err(NoRequest::Closed),
@@ -270,7 +288,7 @@ impl Rtsp {
                 return Err(RequestEnd::Gone);
             }
             let next = tokio::select! {
-                next = self.identify(client, server, CREDENTIALS) => next,
+                next = self.identify(client, server, &ends, CREDENTIALS) => next,
                 _ = row.ended() => Err(NoRequest::Ended),
             };
             match next {

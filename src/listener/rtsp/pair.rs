@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
-use sluicegate_core::rtsp::message::{Message, Method, response};
+use sluicegate_core::rtsp::media::Channels;
+use sluicegate_core::rtsp::message::{Message, Method, Refused};
 use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Action;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::info;
 
-use super::super::pair;
+use super::super::{pair, turned_away};
 use super::datagrams::{AddressPair, Datagrams, UdpPorts};
 use super::leg::{AnswerMeaning, Leg};
 use crate::net::entrance::Ends;
 use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
-use crate::proxy::{Refusal, Session};
+use crate::proxy::{Proxy, Refusal, Session};
 use crate::sessions::{Direction, EndReason, Over, Row};
 
 /// A client and an origin, joined. Until it has begun, `first` is what the origin said that was not looked at.
@@ -41,11 +42,30 @@ pub(super) struct Watched {
     udp: Option<Arc<UdpPorts>>,
     datagrams: Datagrams,
     unhurried: DelayedAcks,
-    /// What the origin said last of the stream, if that was no, and nothing flowed yet.
-    no: Option<Box<str>>,
+    /// Who said no last, if nothing flowed since.
+    no: Option<No>,
+    proxy: Proxy,
+    /// Of what the log is told once.
+    told: Told,
     /// The numbers of requests that say nothing of the stream, such as those that keep a session alive, until they are
     /// answered.
     asides: VecDeque<u32>,
+}
+
+/// Who says no to a client.
+enum No {
+    /// The origin, in these words.
+    Origins(Box<str>),
+    /// We, which the log was told.
+    Ours,
+}
+
+/// What the log was told of a session.
+#[derive(Default)]
+struct Told {
+    refusal: bool,
+    no_ports: bool,
+    stray_bytes: bool,
 }
 
 impl Pair {
@@ -90,6 +110,8 @@ impl Pair {
             datagrams,
             unhurried: DelayedAcks::default(),
             no: None,
+            proxy: session.proxy().clone(),
+            told: Told::default(),
             asides: VecDeque::new(),
         };
         Box::new(Self {
@@ -137,22 +159,31 @@ impl Pair {
         Some(self)
     }
 
-    /// Relays to the end. A client that left because its origin said no was refused, with the origin's words.
+    /// Relays to the end. A client that left because its origin or we said no was refused.
     pub(super) async fn serve(mut self: Box<Self>) {
         let over = self.relay_leg().await;
         let left = matches!(
             over,
             Over::Leg(LegEnd::Closed | LegEnd::Reset) | Over::Session(EndReason::ClientClosed)
         );
-        let Some(no) = self.passage.no.take().filter(|_| left) else {
-            return self.session.over(over);
-        };
-        let origin = self.session.row().placed().origin;
-        self.session.refuse(&Refusal::Refused {
-            origin: origin.unwrap_or_else(|| "-".into()),
-            description: no.into(),
-        });
-        self.session.over(Over::Leg(LegEnd::Refused));
+        match self.passage.no.take().filter(|_| left) {
+            None => self.session.over(over),
+            // The log was told of it, and it says nothing of the origin.
+            Some(No::Ours) => {
+                if matches!(over, Over::Session(_)) {
+                    self.session.row().end(EndReason::Refused);
+                }
+                self.session.over(over);
+            }
+            Some(No::Origins(words)) => {
+                let origin = self.session.row().placed().origin;
+                self.session.refuse(&Refusal::Refused {
+                    origin: origin.unwrap_or_else(|| "-".into()),
+                    description: words.into(),
+                });
+                self.session.over(Over::Leg(LegEnd::Refused));
+            }
+        }
     }
 }
 
@@ -170,7 +201,7 @@ impl Watched {
         }
         let refuses = matches!(AnswerMeaning::of(message), AnswerMeaning::Refuses);
         self.no = (refuses && self.row.first_media().is_none())
-            .then(|| format!("{status} {}", message.reason()).into());
+            .then(|| No::Origins(format!("{status} {}", message.reason()).into()));
     }
 
     /// Notes a request whose answer says nothing of the stream: many origins reject what a client keeps its session alive
@@ -201,7 +232,7 @@ impl Watched {
         let message = renamed.as_ref().unwrap_or(message);
         match heard {
             FromClient::Pass => to_origin(message, message.bytes().to_vec()),
-            FromClient::Refuse(words) => self.refuse(words),
+            FromClient::Refuse(refused) => self.refuse(message, &refused),
             FromClient::Setup(offer) => self.set_up(message, offer),
         }
     }
@@ -211,7 +242,7 @@ impl Watched {
         let Some(udp) = &self.udp else {
             return match self.join.without_datagrams(message) {
                 Ok(bytes) => bytes,
-                Err(words) => self.refuse(words),
+                Err(refused) => self.refuse(message, &refused),
             };
         };
         match self.datagrams.prepare(udp, &offer) {
@@ -220,14 +251,29 @@ impl Watched {
                     .grant(offer, message, facing_origin, facing_client)
             }
             Err(error) => {
-                debug!(session = self.row.id, %error, "no ports for a track over UDP");
+                if !std::mem::replace(&mut self.told.no_ports, true) {
+                    let error = format!("no ports for a track over UDP: {error}");
+                    let refusal = Refusal::Exhausted { error };
+                    self.proxy.note_refusal(&self.row.request, &refusal);
+                }
                 let words = "Not Enough Bandwidth: no port is free for media over UDP; use TCP";
-                self.refuse(response(453, words, Some(message), ""))
+                self.say_no(Refused::new(453, words).answer(message))
             }
         }
     }
 
-    fn refuse(&mut self, words: Vec<u8>) -> Vec<u8> {
+    /// Refuses what a rule is against.
+    fn refuse(&mut self, message: &Message, refused: &Refused) -> Vec<u8> {
+        if !std::mem::replace(&mut self.told.refusal, true) {
+            turned_away::log_within(&self.row, refused.status, refused.rule());
+        }
+        self.say_no(refused.answer(message))
+    }
+
+    fn say_no(&mut self, words: Vec<u8>) -> Vec<u8> {
+        if self.row.first_media().is_none() {
+            self.no = Some(No::Ours);
+        }
         // A client that asks on and on and never reads holds no more than this.
         if self.words.len() + words.len() > MAX_WORDS {
             self.row.end(EndReason::ClientError);
