@@ -214,6 +214,25 @@ impl Proxy {
         Some(self.settled(&ask).ok()??.origin)
     }
 
+    /// Which of these streams is placed, or published by what an origin reports; the first that is. What another proxy placed
+    /// counts after what is known here.
+    pub(crate) async fn first_placed(&self, streams: &[&StreamUrl]) -> Option<usize> {
+        let keys: Vec<PlacementKey> = streams.iter().map(|stream| self.key(stream)).collect();
+        let registry = self.registry();
+        let is_here =
+            |key: &PlacementKey| registry.holder(key).is_some() || registry.reported(key).is_some();
+        let here = keys.iter().position(is_here);
+        if here.is_some() || self.cluster().is_none() {
+            return here;
+        }
+        for (at, key) in keys.iter().enumerate() {
+            if self.stands(key).await.is_some() {
+                return Some(at);
+            }
+        }
+        None
+    }
+
     /// Makes the claim on a stream last as if one more player of it had been here; false if none was.
     pub fn keep_claim(&self, stream: &StreamUrl) -> bool {
         self.registry().keep_claim(&self.key(stream))

@@ -344,6 +344,58 @@ async fn a_client_hears_of_the_methods_that_its_origin_has() {
     );
 }
 
+/// A player that asked for media over UDP and got none begins again with SETUP, on a new connection. A track's name says
+/// nothing of itself.
+#[tokio::test]
+async fn a_setup_that_comes_first_goes_to_the_origin_of_its_stream() {
+    let house = House::open("").await;
+    let origins = [
+        Stub::start(|at| grants(at, Vec::new())).await,
+        Stub::start(|at| grants(at, Vec::new())).await,
+        Stub::start(|at| grants(at, Vec::new())).await,
+    ];
+    for (number, origin) in origins.iter().enumerate() {
+        house.register_with(
+            &format!("origin{number}"),
+            &format!(r#""rtsp":["{}"]"#, origin.at.port()),
+        );
+    }
+    let tracks = [
+        "trackID=video",
+        "mediaUUID=b719",
+        "video",
+        "audio_1",
+        "rtx/track1",
+        "track1",
+    ];
+    for (number, track) in tracks.iter().enumerate() {
+        let stream = format!("site/cam{number}");
+        let url = format!("rtsp://media.example/{stream}");
+        let mut first = Caller::connect(house.at.rtsp).await;
+        first.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        let origin = house.origin_of(&stream).expect("it is placed");
+        let mut again = Caller::connect(house.at.rtsp).await;
+        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+        let told = again
+            .ask(&format!("SETUP {url}/{track}"), 1, transport)
+            .await;
+        assert_eq!(told.status(), Some(200), "{track}");
+        let rows = house.proxy.sessions().list();
+        assert_eq!(rows.len(), 2, "{track}");
+        for row in rows {
+            assert_eq!(row.request.stream.path(), stream, "{track}");
+            let placed = row.placed().origin;
+            assert_eq!(
+                placed.as_ref().map(|id| id.as_str()),
+                Some(&*origin),
+                "{track}"
+            );
+        }
+        drop((first, again));
+        house.until_sessions(0).await;
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_because_of_our_no_was_refused() {
     let house = House::open("[rtsp]\nudp_ports = \"\"\n").await;

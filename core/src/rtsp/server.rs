@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::message::{Message, Method, Refused, Speaker, Version, response};
-use super::rewrite::authority;
+use super::rewrite::{authority, path};
 use super::transport::Transport;
 use super::walk::{Step, Walk, WalkError};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct NamedStream {
     pub greeting: Option<Message>,
     /// How the client names streams.
     pub dialect: Dialect,
+    /// How many segments at the end of the URI's path name a track of the stream.
+    pub track: usize,
 }
 
 /// Why a client's connection is closed before it named a stream.
@@ -68,6 +70,27 @@ impl ServerError {
             Self::Tunnel => 501,
             Self::Response | Self::TooMany | Self::Walk(_) => 400,
         }
+    }
+}
+
+impl NamedStream {
+    /// What a SETUP may be about, the longest name first, with the number of segments after it that would name a track: a
+    /// track's name says nothing of itself. Nothing for other requests, which name their stream.
+    pub fn readings(&self, dialects: &ClientDialects) -> Vec<(StreamUrl, usize)> {
+        let uri = match self.message.method() {
+            Some(Method::Setup) => self.message.uri(),
+            _ => return Vec::new(),
+        };
+        let segments = path(uri).split('/').count();
+        let tracks = 0..segments.min(MAX_READINGS);
+        let read = |track| {
+            let uri = without_segments(uri, track);
+            let (_, query) = split_query(&uri);
+            let stream = self.dialect.rtsp(&uri);
+            let stream = stream.and_then(|stream| dialects.named(stream, &[query]));
+            Some((stream.ok()?, track))
+        };
+        tracks.filter_map(read).collect()
     }
 }
 
@@ -205,6 +228,8 @@ impl Server {
             Method::Setup => without_track(message.uri()),
             _ => message.uri(),
         };
+        let segments = |uri| path(uri).split('/').count();
+        let track = segments(message.uri()).saturating_sub(segments(uri));
         let (dialect, _) = self.dialects.of(authority(uri), self.port);
         let (_, query) = split_query(uri);
         let read = dialect.rtsp(uri);
@@ -214,6 +239,7 @@ impl Server {
                 dialect,
                 action,
                 greeting: self.greeting.take(),
+                track,
                 message,
             })),
             Err(error) => {
@@ -269,8 +295,24 @@ fn without_track(uri: &str) -> &str {
     if is_track { before } else { uri }
 }
 
+/// A URI without its last `count` segments; its query stays.
+fn without_segments(uri: &str, count: usize) -> Cow<'_, str> {
+    if count == 0 {
+        return Cow::Borrowed(uri);
+    }
+    let end = uri.find(['?', '#']).unwrap_or(uri.len());
+    let (named, after) = uri.split_at_checked(end).unwrap_or((uri, ""));
+    let mut left = named.trim_end_matches('/');
+    for _ in 0..count {
+        left = left.rsplit_once('/').map_or(left, |(before, _)| before);
+    }
+    Cow::Owned([left, after].concat())
+}
+
 /// Session Not Found (RFC 2326 §11.3.5).
 const NO_SESSION: u16 = 454;
+/// Maximum names that a SETUP may mean: tracks have one or two segments.
+const MAX_READINGS: usize = 4;
 /// Maximum requests in a row that name no stream: clients send one or two.
 pub const MAX_ANSWERED: usize = 64;
 /// What every server has: a client that keeps its session alive with a method that its origin lacks would lose it. The
@@ -298,6 +340,80 @@ mod tests {
         ];
         for (cause, uri, expected) in rows {
             assert_eq!(without_track(uri), expected, "{cause}");
+        }
+    }
+
+    fn asked(uri: &str) -> NamedStream {
+        let mut server = Server::default();
+        let transport = "Transport: RTP/AVP/TCP;interleaved=0-1";
+        let request = format!("SETUP {uri} RTSP/1.0\r\nCSeq: 1\r\n{transport}\r\n\r\n");
+        server.feed(request.as_bytes());
+        server.poll().unwrap().expect("it names a stream")
+    }
+
+    #[test]
+    fn a_setup_may_be_about_each_name_that_its_path_begins_with() {
+        let rows: [(&str, &str, usize, &[(&str, usize)]); 5] = [
+            (
+                "a name that says nothing",
+                "rtsp://h/site/cam0/trackID=video",
+                0,
+                &[
+                    ("site/cam0/trackID=video", 0),
+                    ("site/cam0", 1),
+                    ("__defaultApp__/site", 2),
+                ],
+            ),
+            (
+                "a track of two segments, and a query",
+                "rtsp://h/cam0/rtx/track1?x=1",
+                1,
+                &[
+                    ("cam0/rtx/track1", 0),
+                    ("cam0/rtx", 1),
+                    ("__defaultApp__/cam0", 2),
+                ],
+            ),
+            (
+                "a number",
+                "rtsp://h/live/a/trackID=1/",
+                0,
+                &[
+                    ("live/a/trackID=1", 0),
+                    ("live/a", 1),
+                    ("__defaultApp__/live", 2),
+                ],
+            ),
+            (
+                "a pattern",
+                "rtsp://h/live/a/track1",
+                1,
+                &[
+                    ("live/a/track1", 0),
+                    ("live/a", 1),
+                    ("__defaultApp__/live", 2),
+                ],
+            ),
+            (
+                "a long path",
+                "rtsp://h/a/b/c/d/e",
+                0,
+                &[("a/b/c/d/e", 0), ("a/b/c/d", 1), ("a/b/c", 2), ("a/b", 3)],
+            ),
+        ];
+        for (cause, uri, track, expected) in rows {
+            let asked = asked(uri);
+            assert_eq!(asked.track, track, "{cause}");
+            let readings = asked.readings(&ClientDialects::default());
+            let found: Vec<(String, usize)> = readings
+                .iter()
+                .map(|(stream, track)| (stream.path().to_owned(), *track))
+                .collect();
+            let expected: Vec<(String, usize)> = expected
+                .iter()
+                .map(|(path, track)| ((*path).to_owned(), *track))
+                .collect();
+            assert_eq!(found, expected, "{cause}");
         }
     }
 

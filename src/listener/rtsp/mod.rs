@@ -208,6 +208,7 @@ impl Rtsp {
         (mut asked, nonce): (NamedStream, &mut Option<String>),
         ends: Ends,
     ) -> Result<(Session, Leg, Join, NamedStream, Vec<u8>), RequestEnd> {
+        find_stream(&mut asked, proxy).await;
         let agent = asked.message.field("user-agent");
         let agent = agent.filter(|_| proxy.asks_backends());
         let request = Request {
@@ -490,21 +491,20 @@ fn refused(refusal: &Refusal, request: &Message, challenge: &str) -> Vec<u8> {
     )
 }
 
-/// The path of the stream in a URL that may name a track of it: as many segments as the stream has.
-fn stream_path<'a>(named: &'a str, asked: &NamedStream) -> &'a str {
-    if asked.message.method() != Some(Method::Setup) {
-        return named;
+/// Finds the stream of a SETUP that comes first, as that of a player that asked for media over UDP, got none, and asks again
+/// on a new connection. What is placed says where the stream's name ends and the track's begins.
+async fn find_stream(asked: &mut NamedStream, proxy: &Proxy) {
+    let mut readings = asked.readings(proxy.dialects());
+    let streams: Vec<&StreamUrl> = readings.iter().map(|(stream, _)| stream).collect();
+    if let Some(at) = proxy.first_placed(&streams).await {
+        (asked.stream, asked.track) = readings.swap_remove(at);
     }
-    named.rsplit_once('/').map_or(named, |(stream, track)| {
-        let is_track = asked
-            .dialect
-            .rtsp(named)
-            .is_ok_and(|stream| stream != asked.stream);
-        if is_track && !track.is_empty() {
-            stream
-        } else {
-            named
-        }
+}
+
+/// The path of the stream in a URL that may name a track of it.
+fn stream_path<'a>(named: &'a str, asked: &NamedStream) -> &'a str {
+    (0..asked.track).fold(named, |path, _| {
+        path.rsplit_once('/').map_or(path, |(stream, _)| stream)
     })
 }
 
