@@ -509,3 +509,53 @@ fn noise_between_frames_is_forgiven_an_origin_alone_and_not_for_ever() {
     );
     assert_eq!(walked(Speaker::Client, true, &[0]), no_start);
 }
+
+#[test]
+fn a_teardown_ends_the_track_that_it_names_or_all() {
+    let stream = "rtsp://us.example:554/live/a";
+    let rows = [
+        (
+            "a track",
+            "/track2",
+            200,
+            Some(News::Ended(format!("{stream}/track2"))),
+        ),
+        ("the stream", "", 200, Some(News::AllEnd)),
+        (
+            "a track by TCP",
+            "/track3",
+            200,
+            Some(News::Ended(format!("{stream}/track3"))),
+        ),
+        (
+            "a track that was never set up",
+            "/track4",
+            200,
+            Some(News::AllEnd),
+        ),
+        ("a refused one", "/track2", 454, None),
+    ];
+    for (cause, track, status, expected) in rows {
+        let mut join = join();
+        for (cseq, track, transport) in [
+            (2, "track1", "RTP/AVP;unicast;client_port=5000-5001"),
+            (3, "track2", "RTP/AVP;unicast;client_port=5002-5003"),
+            (4, "track3", "RTP/AVP/TCP;unicast;interleaved=0-1"),
+        ] {
+            let setup = format!(
+                "SETUP {stream}/{track} RTSP/1.0\r\nCSeq: {cseq}\r\nTransport: {transport}\r\n\r\n"
+            );
+            let heard = join.from_client(&message(&setup, Speaker::Client));
+            assert!(!matches!(heard, FromClient::Refuse(_)), "{cause}");
+        }
+        // Some clients leave each track without waiting for the answer.
+        for (cseq, track) in [(7, track), (8, "/track1")] {
+            let leaves = format!("TEARDOWN {stream}{track} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n");
+            let heard = join.from_client(&message(&leaves, Speaker::Client));
+            assert_eq!(heard, FromClient::Pass, "{cause}");
+        }
+        let answer = format!("RTSP/1.0 {status} So\r\nCSeq: 7\r\n\r\n");
+        let heard = join.from_origin(&message(&answer, Speaker::Origin));
+        assert_eq!(heard.news, expected, "{cause}");
+    }
+}

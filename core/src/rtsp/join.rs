@@ -21,11 +21,13 @@ pub struct Join {
     paths: Vec<String>,
     /// SETUPs with UDP transports that the origin has yet to answer.
     asked: VecDeque<Pending>,
-    /// The CSeq of a TEARDOWN that is under way.
-    leaving: Option<u32>,
+    /// The URIs of tracks that the client has set up.
+    tracks: Vec<String>,
+    /// The TEARDOWNs that the origin has yet to answer: the number of each, and its URI.
+    leaving: VecDeque<(u32, String)>,
     /// The methods that the origin has, until the client knows: before the origin was known it heard of others.
     public: Option<String>,
-    tracks: u32,
+    offers: u32,
 }
 
 /// What happens to a message of the client.
@@ -66,6 +68,8 @@ pub enum News {
     AllEnd,
     /// This track does not use UDP.
     Denied(u32),
+    /// The client has left the track that it set up by this URI.
+    Ended(String),
     /// This track uses UDP, and these are the origin's ports, if it named them.
     Granted(u32, Option<Ports>),
 }
@@ -94,9 +98,10 @@ impl Join {
             rewrite,
             paths: vec![named, own],
             asked: VecDeque::new(),
-            leaving: None,
+            tracks: Vec::new(),
+            leaving: VecDeque::new(),
             public: None,
-            tracks: 0,
+            offers: 0,
         }
     }
 
@@ -127,7 +132,13 @@ impl Join {
         match method {
             Method::Setup => self.set_up(message),
             Method::Teardown => {
-                self.leaving = message.cseq();
+                if let Some(cseq) = message.cseq() {
+                    if self.leaving.len() == MAX_PENDING {
+                        self.leaving.pop_front();
+                    }
+                    let uri = message.uri().to_owned();
+                    self.leaving.push_back((cseq, uri));
+                }
                 FromClient::Pass
             }
             _ => FromClient::Pass,
@@ -199,9 +210,8 @@ impl Join {
                     news = Some(News::Granted(offer.track, agreed.ports("server_port")));
                 }
             }
-            if self.leaving == Some(cseq) {
-                self.leaving = None;
-                news = (status < 300).then_some(News::AllEnd);
+            if let Some(uri) = self.left(cseq) {
+                news = (status < 300).then(|| self.end(uri));
             }
         }
         let mut bytes = self.rewrite.to_client(message, transport.as_deref());
@@ -223,8 +233,28 @@ impl Join {
         self.asked.remove(at)
     }
 
+    /// The URI of the TEARDOWN with this number.
+    fn left(&mut self, cseq: u32) -> Option<String> {
+        let at = self.leaving.iter().position(|(own, _)| *own == cseq)?;
+        self.leaving.remove(at).map(|(_, uri)| uri)
+    }
+
+    /// What a TEARDOWN of `uri` ends: one track (RFC 2326 §10.7), or what remains.
+    fn end(&mut self, uri: String) -> News {
+        let Some(at) = self.tracks.iter().position(|track| *track == uri) else {
+            self.tracks.clear();
+            return News::AllEnd;
+        };
+        self.tracks.swap_remove(at);
+        News::Ended(uri)
+    }
+
     fn set_up(&mut self, message: &Message) -> FromClient {
         let refuse = |status, words: &'static str| FromClient::Refuse(Refused::new(status, words));
+        let uri = message.uri();
+        if self.tracks.len() < MAX_PENDING && !self.tracks.iter().any(|track| track == uri) {
+            self.tracks.push(uri.to_owned());
+        }
         let Ok(offers) = Transport::parse(message.field("transport").unwrap_or_default()) else {
             return refuse(400, "Bad Request: no usable Transport");
         };
@@ -258,12 +288,12 @@ impl Join {
         if self.asked.len() == MAX_PENDING {
             return refuse(453, "Not Enough Bandwidth: too many tracks at once");
         }
-        self.tracks = self.tracks.wrapping_add(1);
+        self.offers = self.offers.wrapping_add(1);
         FromClient::Setup(Offer {
-            track: self.tracks,
+            track: self.offers,
             client_ports,
             cseq,
-            uri: message.uri().to_owned(),
+            uri: uri.to_owned(),
         })
     }
 
@@ -375,7 +405,7 @@ fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<Str
     to_origin(message, changed)
 }
 
-/// Maximum SETUPs under way: one per track.
+/// Maximum SETUPs and TEARDOWNs under way, and tracks that are known: more than a stream has.
 const MAX_PENDING: usize = 16;
 /// Maximum names of a stream and its tracks.
 const MAX_PATHS: usize = 32;

@@ -200,6 +200,11 @@ impl Datagrams {
         self.tracks.retain(|track| track.number != number);
     }
 
+    /// The client has left one track.
+    pub(super) fn end_track(&mut self, uri: &str) {
+        self.tracks.retain(|track| track.uri != uri);
+    }
+
     /// The client has left.
     pub(super) fn end(&mut self) {
         self.tracks.clear();

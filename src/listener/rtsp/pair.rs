@@ -298,6 +298,7 @@ impl Watched {
         match news {
             None => {}
             Some(News::AllEnd) => self.datagrams.end(),
+            Some(News::Ended(uri)) => self.datagrams.end_track(&uri),
             Some(News::Denied(track)) => self.datagrams.remove(track),
             Some(News::Granted(track, ports)) => self.datagrams.open(track, ports),
         }
