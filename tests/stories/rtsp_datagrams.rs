@@ -93,8 +93,8 @@ async fn datagrams_pass_between_the_two_and_from_nobody_else() {
         .ask("PLAY rtsp://media.example/live/a", 3, "Session: 7\r\n")
         .await;
 
-    // A stranger is on this machine too, so its address is right, but its port is not.
-    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // A stranger knows the port, and is another machine.
+    let stranger = UdpSocket::bind("127.0.0.2:0").await.unwrap();
     stranger
         .send_to(b"ha", ("127.0.0.1", to_media))
         .await
@@ -229,14 +229,173 @@ async fn a_client_that_sets_up_at_once_is_served() {
     assert_eq!(receive(&mine[0]).await.0, b"media");
 }
 
-/// An operator has to see that the range is used up, while every further player is turned away.
+/// A player of one track over UDP, and where media for it goes in at us and comes out.
+struct Playing {
+    player: Caller,
+    mine: [UdpSocket; 2],
+    /// Our ports, for the client and for the origin.
+    facing_client: u16,
+    facing_origin: u16,
+}
+
+async fn playing(house: &House, offered: &Arc<Mutex<String>>) -> Playing {
+    let mine = pair().await;
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example/live/a";
+    player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+    let (facing_client, facing_origin) =
+        set_up(&mut player, &format!("{url}/trackID=0"), 2, &mine, offered).await;
+    player
+        .ask(&format!("PLAY {url}"), 3, "Session: 7\r\n")
+        .await;
+    Playing {
+        player,
+        mine,
+        facing_client,
+        facing_origin,
+    }
+}
+
+/// Sets a track up; returns our ports for its media, towards the client and towards the origin.
+async fn set_up(
+    player: &mut Caller,
+    track: &str,
+    cseq: u32,
+    mine: &[UdpSocket; 2],
+    offered: &Arc<Mutex<String>>,
+) -> (u16, u16) {
+    let transport = format!("Transport: RTP/AVP;unicast;client_port={}\r\n", ports(mine));
+    let answer = player
+        .ask(&format!("SETUP {track}"), cseq, &transport)
+        .await;
+    let first = |transport: &str, name| {
+        Transport::parse(transport).unwrap()[0]
+            .ports(name)
+            .unwrap()
+            .0
+    };
+    let told = answer.field("transport").unwrap();
+    let sent = offered.lock().unwrap().clone();
+    (first(told, "server_port"), first(&sent, "client_port"))
+}
+
+const RTP: &[u8] = &[0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7];
+
+/// Every player sends something from its ports before it plays, so that its address translator lets media in.
 #[tokio::test]
-async fn a_player_that_finds_no_port_is_counted_and_was_refused() {
-    // One pair is for the client, and none is left for the origin.
-    let house = House::open("[rtsp]\nudp_ports = \"21000-21001\"\n").await;
+async fn what_opens_an_address_translator_is_no_media() {
+    let limits = "[session]\nplayer_idle = \"300ms\"\nplay_wait = \"2s\"\n";
+    let house = House::open(&format!("{PORTS}{limits}")).await;
     let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
     let origin = origin(&theirs, &offered).await;
     house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut playing = playing(&house, &offered).await;
+    let openings: [&[u8]; 4] = [b"", &[0xce, 0xfa, 0xed, 0xfe], &[0; 8], &RTP[..12]];
+    for opening in openings {
+        playing.mine[0]
+            .send_to(opening, ("127.0.0.1", playing.facing_client))
+            .await
+            .unwrap();
+        assert_eq!(receive(&theirs[0]).await.0, opening, "it passes");
+    }
+    let row = house.proxy.sessions().list()[0].clone();
+    assert_eq!(row.first_media(), None);
+    playing.player.hear_end().await;
+    house.until_sessions(0).await;
+    let ended = house.proxy.sessions().ended();
+    assert_eq!(ended[0].reason, "waited_too_long");
+}
+
+#[tokio::test]
+async fn a_player_that_got_media_is_idle_without_it_whatever_it_reports() {
+    let house = House::open(&format!("{PORTS}[session]\nplayer_idle = \"500ms\"\n")).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut playing = playing(&house, &offered).await;
+    playing.mine[0]
+        .send_to(&RTP[..12], ("127.0.0.1", playing.facing_client))
+        .await
+        .unwrap();
+    theirs[0]
+        .send_to(RTP, ("127.0.0.1", playing.facing_origin))
+        .await
+        .unwrap();
+    assert_eq!(receive(&playing.mine[0]).await.0, RTP);
+    let reports = async {
+        loop {
+            playing.mine[1]
+                .send_to(
+                    &[0x80, 201, 0, 1, 0, 0, 0, 1],
+                    ("127.0.0.1", playing.facing_client + 1),
+                )
+                .await
+                .unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = playing.player.hear_end() => {}
+        () = reports => {}
+    }
+    house.until_sessions(0).await;
+    assert_eq!(house.proxy.sessions().ended()[0].reason, "player_idle");
+}
+
+/// Cameras and set-top boxes name one port and send from another.
+#[tokio::test]
+async fn an_origin_may_send_from_another_port_than_it_named() {
+    let house = House::open(PORTS).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let playing = playing(&house, &offered).await;
+    let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    other
+        .send_to(RTP, ("127.0.0.1", playing.facing_origin))
+        .await
+        .unwrap();
+    assert_eq!(receive(&playing.mine[0]).await.0, RTP);
+    // What is for the origin goes to the port that it named.
+    playing.mine[0]
+        .send_to(b"punch", ("127.0.0.1", playing.facing_client))
+        .await
+        .unwrap();
+    assert_eq!(receive(&theirs[0]).await.0, b"punch");
+}
+
+#[tokio::test]
+async fn a_track_that_is_left_leaves_the_others() {
+    let house = House::open(PORTS).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut playing = playing(&house, &offered).await;
+    let sound = pair().await;
+    let track = "rtsp://media.example/live/a/trackID=1";
+    let (facing_client, _) = set_up(&mut playing.player, track, 4, &sound, &offered).await;
+    let leaves = format!("TEARDOWN {track}");
+    let left = playing.player.ask(&leaves, 5, "Session: 7\r\n").await;
+    assert_eq!(left.status(), Some(200));
+    until("its ports are free", || {
+        std::net::UdpSocket::bind(("127.0.0.1", facing_client)).is_ok()
+    })
+    .await;
+    theirs[0]
+        .send_to(RTP, ("127.0.0.1", playing.facing_origin))
+        .await
+        .unwrap();
+    assert_eq!(receive(&playing.mine[0]).await.0, RTP);
+}
+
+/// An operator has to see that the range is used up, while every further player is turned away.
+#[tokio::test]
+async fn a_player_that_finds_no_port_is_counted_and_was_refused() {
+    let house = House::open("[rtsp]\nudp_ports = \"21000-21003\"\n").await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let _first = playing(&house, &offered).await;
     let mut player = Caller::connect(house.at.rtsp).await;
     let url = "rtsp://media.example/live/a";
     player.ask(&format!("DESCRIBE {url}"), 1, "").await;
@@ -248,7 +407,7 @@ async fn a_player_that_finds_no_port_is_counted_and_was_refused() {
         assert_eq!(told.status(), Some(453), "{}", told.reason());
     }
     drop(player);
-    house.until_sessions(0).await;
+    house.until_sessions(1).await;
     assert_eq!(house.proxy.sessions().ended()[0].reason, "refused");
     let counted = "sluicegate_refused_total{protocol=\"rtsp\",reason=\"exhausted\"} 1";
     let metrics = house.proxy.metrics().render();

@@ -404,7 +404,7 @@ async fn a_client_that_leaves_because_of_our_no_was_refused() {
     let url = "rtsp://media.example/live/a";
     let udp = "Transport: RTP/AVP;unicast;client_port=5000-5001\r\n";
     let tcp = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
-    for (transports, reason) in [(&[udp][..], "refused"), (&[udp, tcp], "client_closed")] {
+    for (transports, reason) in [(&[udp][..], "refused"), (&[udp, tcp][..], "client_closed")] {
         let mut player = Caller::connect(house.at.rtsp).await;
         player.ask(&format!("DESCRIBE {url}"), 1, "").await;
         for (transport, cseq) in transports.iter().zip(2..) {

@@ -470,13 +470,108 @@ async fn a_player_that_talks_back_is_in_use() {
     let mut player = play(&house, "a").await;
     let began = std::time::Instant::now();
     while began.elapsed() < std::time::Duration::from_millis(1500) {
-        player.send(frame(2, &[7; 50])).await;
+        player
+            .send(frame(2, &[&[0x80, 8][..], &[7; 50]].concat()))
+            .await;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         assert_eq!(house.proxy.sessions().len(), 1);
     }
     player.hear_end().await;
     house.until_sessions(0).await;
     assert_eq!(house.proxy.sessions().ended()[0].reason, "player_idle");
+}
+
+/// What a player says of itself, and what it sends before it plays, is no media.
+#[tokio::test]
+async fn what_a_player_reports_is_no_media() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    register(&house, "one", &origin);
+    let mut player = play(&house, "a").await;
+    let report = [&[0x80, 201, 0, 7][..], &[0; 28]].concat();
+    let header = [&[0x80, 8][..], &[0; 10]].concat();
+    for said in [
+        frame(0, b""),
+        frame(0, &report),
+        frame(1, &report),
+        frame(0, &header),
+    ] {
+        player.send(said).await;
+    }
+    let alive = "GET_PARAMETER rtsp://media.example/live/a";
+    player.ask(alive, 5, "Session: 7\r\n").await;
+    let row = house.proxy.sessions().list()[0].clone();
+    assert_eq!((row.first_media(), row.state()), (None, State::Waiting));
+    player.send(frame(0, &[&header[..], &[1]].concat())).await;
+    until("it talks back", || row.state() == State::Relaying).await;
+}
+
+/// The numbers of channels are the client's choice, and an origin may answer others.
+#[tokio::test]
+async fn media_is_known_by_the_channel_that_was_set_up() {
+    for (asked, granted, channel) in [("1-2", "1-2", 1), ("0-1", "7-8", 7)] {
+        let house = House::open("").await;
+        let origin = Stub::start(move |at| {
+            let others = grants(at, frame(channel, &[1; 100]));
+            move |request: &Message| match request.method() {
+                Some(Method::Setup) => {
+                    let fields = format!(
+                        "Session: 7\r\nTransport: RTP/AVP/TCP;unicast;interleaved={granted}\r\n"
+                    );
+                    Reply::Say(answer(request, "200 OK", &fields, ""))
+                }
+                _ => others(request),
+            }
+        })
+        .await;
+        register(&house, "one", &origin);
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "rtsp://media.example/live/a";
+        player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        let transport = format!("Transport: RTP/AVP/TCP;unicast;interleaved={asked}\r\n");
+        player
+            .ask(&format!("SETUP {url}/trackID=0"), 2, &transport)
+            .await;
+        player
+            .ask(&format!("PLAY {url}"), 3, "Session: 7\r\n")
+            .await;
+        assert!(player.hear_frames(104).await);
+        let row = house.proxy.sessions().list()[0].clone();
+        until("media is seen", || row.state() == State::Relaying).await;
+        // Its reports are none, whatever the number of their channel.
+        player.send(frame(channel + 1, &[0x80; 40])).await;
+        player
+            .ask(&format!("GET_PARAMETER {url}"), 4, "Session: 7\r\n")
+            .await;
+        assert_eq!(house.proxy.sessions().len(), 1);
+    }
+}
+
+/// Cameras whose socket was full send the end of a frame twice, or noise; players look for the next frame.
+#[tokio::test]
+async fn what_a_camera_sends_between_two_frames_by_mistake_is_left_out() {
+    let house = House::open("").await;
+    let media = [frame(0, &[1; 900]), frame(1, &[2; 28]), frame(0, &[3; 900])];
+    let noise: [&[u8]; 3] = [&[0; 37], b"letters, and then RTSP", &media[0][500..]];
+    let (frames, sent) = (media.concat(), {
+        let parts = media.iter().zip(noise);
+        parts
+            .flat_map(|(frame, noise)| [noise, frame].concat())
+            .collect::<Vec<u8>>()
+    });
+    let origin = Stub::start(|at| grants(at, sent)).await;
+    register(&house, "one", &origin);
+    let mut player = play(&house, "a").await;
+    assert!(player.hear_frames(frames.len()).await);
+    assert_eq!(player.frames, frames);
+    let alive = player
+        .ask(
+            "GET_PARAMETER rtsp://media.example/live/a",
+            9,
+            "Session: 7\r\n",
+        )
+        .await;
+    assert_eq!(alive.status(), Some(200));
 }
 
 #[tokio::test]

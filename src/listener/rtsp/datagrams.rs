@@ -1,7 +1,8 @@
 //! Tracks that travel over UDP: a pair of ports towards each side, and what comes in at one goes out at the other.
 //!
 //! Datagrams are taken from, and sent to, the two machines of the session's TCP connections only: nobody can have a
-//! stream sent to somebody else. A client behind an address translator shows by its first datagram which port is its.
+//! stream sent to somebody else. A client behind an address translator shows by its first datagram which port is its. An
+//! origin may send from any port, as cameras do that name another one than they use; what is for it goes to the one it named.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll};
 
 use prometheus_client::metrics::counter::Counter;
 use sluicegate_core::rtsp::join::Offer;
+use sluicegate_core::rtsp::media::is_rtp;
 use sluicegate_core::rtsp::transport::Ports;
 use sluicegate_core::stream::Action;
 use socket2::SockRef;
@@ -65,7 +67,7 @@ struct Lane {
     facing_origin: UdpSocket,
     /// Where the client waits.
     client: SocketAddr,
-    /// Where the origin waits; unknown until it says or shows so.
+    /// Where the origin waits, as it said, or else as its first datagram showed; unknown until then.
     origin: Option<SocketAddr>,
     /// Datagrams of strangers.
     ignored: Counter,
@@ -238,7 +240,7 @@ impl Lane {
         is_media: bool,
     ) {
         while let Poll::Ready((data, from)) = receive(&self.facing_origin, cx, scratch) {
-            if from.ip() != origin || self.origin.is_some_and(|known| known != from) {
+            if from.ip() != origin {
                 self.ignored.inc();
                 continue;
             }
@@ -246,7 +248,7 @@ impl Lane {
             // What does not fit is lost, as datagrams are.
             let _ = self.facing_client.try_send_to(data, self.client);
             row.count(Direction::ToClient, data.len());
-            if is_media && row.request.action == Action::Play {
+            if is_media && !data.is_empty() && row.request.action == Action::Play {
                 row.media_flows();
             }
         }
@@ -273,7 +275,7 @@ impl Lane {
             let _ = self.facing_origin.try_send_to(data, origin);
             row.count(Direction::ToOrigin, data.len());
             match row.request.action {
-                Action::Play if is_media => row.talks_back(),
+                Action::Play if is_media && is_rtp(data) => row.talks_back(),
                 Action::Publish if is_media => row.media_flows(),
                 _ => {}
             }

@@ -228,6 +228,7 @@ impl Watched {
         if heard == FromClient::Pass {
             self.note_aside(message);
         }
+        self.note_channels(message);
         let renamed = self.join.for_origin(message);
         let message = renamed.as_ref().unwrap_or(message);
         match heard {
@@ -285,12 +286,30 @@ impl Watched {
 
     fn note_media(&self) {
         let flows = match self.row.request.action {
-            Action::Play if self.from_client.saw_media() => return self.row.talks_back(),
+            Action::Play if self.from_client.saw_rtp() => return self.row.talks_back(),
             Action::Play => self.from_origin.saw_media(),
             Action::Publish => self.from_client.saw_media(),
         };
         if flows && self.row.first_media().is_none() {
             self.row.media_flows();
+        }
+    }
+
+    /// Notes which channels carry what.
+    fn note_channels(&mut self, message: &Message) {
+        for channels in Channels::of(message) {
+            self.from_client.set_up(channels);
+            self.from_origin.set_up(channels);
+        }
+    }
+
+    /// Tells of bytes that were left out.
+    fn note_stray_bytes(&mut self) {
+        if self.from_origin.has_strayed() && !std::mem::replace(&mut self.told.stray_bytes, true) {
+            info!(
+                session = self.row.id,
+                "left out what the origin sent between two frames: it begins neither a frame nor a message"
+            );
         }
     }
 
@@ -326,13 +345,15 @@ impl Passage for Watched {
             match step.map_err(broken)? {
                 None => break,
                 Some(Step::Pass(frames)) => {
-                    if frames.len() == input.len() && self.out.is_empty() {
+                    let is_all = rest.is_empty() && frames.len() == input.len();
+                    if is_all && self.out.is_empty() {
                         return Ok(input);
                     }
                     self.out.extend_from_slice(frames);
                 }
                 Some(Step::Message(message)) => {
                     self.note_answer(&message);
+                    self.note_channels(&message);
                     let heard = self.join.from_origin(&message);
                     self.note(heard.news);
                     match heard.bytes {
@@ -381,6 +402,7 @@ impl Passage for Watched {
             self.out = Vec::new();
         }
         self.note_media();
+        self.note_stray_bytes();
         Ok(())
     }
 
