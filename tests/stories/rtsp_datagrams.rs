@@ -388,6 +388,26 @@ async fn a_track_that_is_left_leaves_the_others() {
     assert_eq!(receive(&playing.mine[0]).await.0, RTP);
 }
 
+/// A recorder that shows all its cameras in one stream.
+#[tokio::test]
+async fn a_stream_of_many_tracks_is_set_up_over_udp() {
+    let house = House::open(PORTS).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut playing = playing(&house, &offered).await;
+    let mine = pair().await;
+    for (number, cseq) in (1..16).zip(4..) {
+        let track = format!("rtsp://media.example/live/a/trackID={number}");
+        set_up(&mut playing.player, &track, cseq, &mine, &offered).await;
+    }
+    theirs[0]
+        .send_to(RTP, ("127.0.0.1", playing.facing_origin))
+        .await
+        .unwrap();
+    assert_eq!(receive(&playing.mine[0]).await.0, RTP);
+}
+
 /// An operator has to see that the range is used up, while every further player is turned away.
 #[tokio::test]
 async fn a_player_that_finds_no_port_is_counted_and_was_refused() {

@@ -252,7 +252,7 @@ impl Join {
     fn set_up(&mut self, message: &Message) -> FromClient {
         let refuse = |status, words: &'static str| FromClient::Refuse(Refused::new(status, words));
         let uri = message.uri();
-        if self.tracks.len() < MAX_PENDING && !self.tracks.iter().any(|track| track == uri) {
+        if self.tracks.len() < MAX_TRACKS && !self.tracks.iter().any(|track| track == uri) {
             self.tracks.push(uri.to_owned());
         }
         let Ok(offers) = Transport::parse(message.field("transport").unwrap_or_default()) else {
@@ -405,7 +405,9 @@ fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<Str
     to_origin(message, changed)
 }
 
-/// Maximum SETUPs and TEARDOWNs under way, and tracks that are known: more than a stream has.
+/// Maximum tracks that are known: a recorder that shows all its cameras in one stream has a dozen or two.
+const MAX_TRACKS: usize = 32;
+/// Maximum SETUPs and TEARDOWNs under way: clients wait for one answer after the other, or nearly so.
 const MAX_PENDING: usize = 16;
 /// Maximum names of a stream and its tracks.
 const MAX_PATHS: usize = 32;

@@ -152,7 +152,7 @@ impl Datagrams {
     ) -> io::Result<(Ports, Ports)> {
         self.tracks.retain(|track| track.uri != offer.uri());
         if self.tracks.len() == MAX_TRACKS {
-            return Err(io::Error::other("as many tracks as a session may have"));
+            return Err(io::Error::other("a session has as many tracks as it may"));
         }
         let permit = ports.permit()?;
         let [media, reports] = ports.bind(self.client.ours)?;
@@ -310,8 +310,9 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Tracks of a session: video and sound, of which cameras with several sensors have a few.
-const MAX_TRACKS: usize = 8;
+/// Tracks of a session over UDP: a recorder that shows all its cameras in one stream has a dozen or two. Their ports are bounded
+/// by the range for all sessions.
+const MAX_TRACKS: usize = 32;
 /// Pairs looked at before a track is refused: in a range nearly full, more would only take time.
 const MAX_TRIES: u32 = 256;
 /// The longest datagram there is.
