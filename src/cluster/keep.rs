@@ -37,6 +37,7 @@ impl Cluster {
                 self.read_peers().await;
             }
             self.keep_duties();
+            self.keep_used().await;
             self.keep_leaving().await;
             heard = self.keep_calls(round, heard).await;
             if round.is_multiple_of(ROUNDS_AN_HOUR) {

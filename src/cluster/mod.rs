@@ -479,12 +479,9 @@ impl Cluster {
             self.lock().remove(placement);
             self.placed_elsewhere(placement).await;
         } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
-            self.learn(key).await;
+            self.learn_news(key).await;
             self.keep_duties();
-            if self.is_unknown(key) && self.origin_at(key).await.is_some() {
-                self.unknown().remove(key);
-                self.follow_to(key).await;
-            }
+            self.follow_to(key).await;
         } else if key.starts_with(DUTY) {
             self.duty_changed(key).await;
         } else if key.starts_with(PROXY) {
@@ -515,9 +512,13 @@ impl Cluster {
         });
     }
 
-    /// An origin is known now. Claims on it were told of before, and nobody could follow them, though one who asked
-    /// since may have gone there.
+    /// An origin is heard of. If it was not known, claims on it may have been told of before, and nobody could follow them,
+    /// though one who asked since may have gone there.
     async fn follow_to(self: &Arc<Self>, server: &str) {
+        if !self.is_unknown(server) || self.origin_at(server).await.is_none() {
+            return;
+        }
+        self.unknown().remove(server);
         for placement in self.settled_at(server) {
             let Some((key, origin)) = self.registry.holding(&placement) else {
                 continue;

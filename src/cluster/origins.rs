@@ -1,7 +1,7 @@
 //! The origins that others know: their records in the store, and those that are named before their record came.
 
 use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -20,17 +20,37 @@ impl Cluster {
         for (list, prefix) in [(SERVERS, SERVER), (OTHER_SERVERS, OTHER_SERVER)] {
             let listed = self.store.in_list(list, prefix).await;
             for (key, record) in self.noted("list", listed).unwrap_or_default() {
-                self.heard(&key, &record).await;
+                self.heard(&key, &record, false).await;
             }
         }
     }
 
-    pub(super) async fn announce(&self, origin: Origin) {
+    pub(super) async fn announce(self: &Arc<Self>, origin: Origin) {
         self.keep_duties();
         let key = srs::server_key(&origin);
         let report = (origin.clone(), Instant::now());
-        self.reporting().insert(key, report);
+        self.reporting().insert(key.clone(), report);
         self.put(&origin).await;
+        // Nobody tells a proxy of what it writes itself.
+        self.follow_to(&key).await;
+    }
+
+    /// Keeps the records of origins that have a publisher through here and were not heard of for a while: the proxy that they
+    /// report to may be cut off. Without a record, another proxy would take a claim on one of them for dead, and the stream
+    /// with it. That the record stands is no sign of life.
+    pub(super) async fn keep_used(&self) {
+        for origin in self.registry.missed() {
+            let key = srs::server_key(&origin);
+            match self.noted("get", self.store.get(&key).await) {
+                Ok(Some(_)) => {
+                    let renewed = self.store.renew(&[key], self.terms.origin_ttl).await;
+                    let _ = self.noted("renew", renewed);
+                }
+                // The store came back empty.
+                Ok(None) => self.put(&origin).await,
+                Err(_) => return,
+            }
+        }
     }
 
     /// Writes of the origins that report here and are there: a store that was away has not heard of them, or came back
@@ -78,10 +98,13 @@ impl Cluster {
         self.noted("remove", listed)
     }
 
-    async fn heard(&self, key: &str, record: &str) {
+    /// An origin is in the store. `wanted`: somebody asks for it, so that it is heard of though its record was read before, unless
+    /// its name is known: it may have been restarted since.
+    async fn heard(&self, key: &str, record: &str, wanted: bool) {
         match srs::parse_server_record(record, &self.terms.rules) {
             Ok((origin, updated_at)) => {
-                if self.is_news(key, updated_at) {
+                let is_forgotten = || wanted && !self.registry.knows_server(&origin.server);
+                if self.is_news(key, updated_at) || is_forgotten() {
                     self.terms.prober.look_at_namesakes(&origin).await;
                     self.registry.hear_of(origin);
                 }
@@ -100,11 +123,15 @@ impl Cluster {
         updated_at.is_empty() || before.is_none_or(|before| before != updated_at)
     }
 
-    /// Reads of an origin in the store.
-    pub(super) async fn learn(&self, server: &str) {
+    /// Reads of an origin in the store, whose record has changed.
+    pub(super) async fn learn_news(&self, server: &str) {
+        self.learn(server, false).await;
+    }
+
+    async fn learn(&self, server: &str, wanted: bool) {
         let read = self.store.get(server).await;
         if let Ok(Some(record)) = self.noted("get", read) {
-            self.heard(server, &record).await;
+            self.heard(server, &record, wanted).await;
         }
     }
 
@@ -118,7 +145,9 @@ impl Cluster {
         if let Some(origin) = named() {
             return Some(origin);
         }
-        self.learn(server).await;
+        // It may have been forgotten here, while its record stands because others use it.
+        self.learn(server, true).await;
+        self.keep_duties();
         named()
     }
 

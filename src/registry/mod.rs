@@ -212,6 +212,32 @@ impl Registry {
         (published, used)
     }
 
+    /// The origins that something is published on through here, and that were not heard of for a while.
+    pub(crate) fn missed(&self) -> Vec<Origin> {
+        let now = Instant::now();
+        let missed: Vec<(OriginId, Origin)> = {
+            let fleet = lock(&self.fleet);
+            let missed = fleet.missed(now);
+            missed
+                .map(|(id, member)| (id.clone(), member.origin.clone()))
+                .collect()
+        };
+        if missed.is_empty() {
+            return Vec::new();
+        }
+        let shares = lock(&self.shares);
+        let published: HashSet<&OriginId> = shares
+            .streams()
+            .filter(|(_, held)| held.published > 0)
+            .filter_map(|(_, held)| held.origin.as_ref())
+            .collect();
+        let missed = missed.into_iter();
+        missed
+            .filter(|(id, _)| published.contains(id))
+            .map(|(_, origin)| origin)
+            .collect()
+    }
+
     /// Placements that name `from` now name `to`.
     fn rename(&self, from: &OriginId, to: &OriginId) {
         if from == to {

@@ -207,6 +207,13 @@ impl Registry {
         Some(id.clone())
     }
 
+    /// Whether an origin has this server id.
+    pub(crate) fn knows_server(&self, server: &str) -> bool {
+        let fleet = lock(&self.fleet);
+        let mut members = fleet.members();
+        members.any(|(_, member)| member.origin.server == server)
+    }
+
     /// The origin that another proxy knows by its `server`, `service` and `pid`; one that was restarted since is still
     /// the same.
     pub(crate) fn named(&self, (server, service, pid): (&str, &str, &str)) -> Option<OriginId> {

@@ -114,6 +114,14 @@ impl Fleet {
         })
     }
 
+    /// The origins that report themselves and were not heard of for a third of the time to live. Who uses one knows that it is
+    /// there, while the proxy that it reports to may be cut off, so that the others forget it.
+    pub fn missed(&self, now: Instant) -> impl Iterator<Item = (&OriginId, &Member)> {
+        let time_limit = self.ttl / 3;
+        let members = self.members.iter();
+        members.filter(move |(_, member)| !member.permanent && member.silence(now) >= time_limit)
+    }
+
     /// One origin.
     pub fn member(&self, id: &OriginId) -> Option<&Member> {
         self.members.get(id)

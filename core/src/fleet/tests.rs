@@ -429,6 +429,26 @@ fn silence_that_could_not_be_heard_does_not_count() {
 }
 
 #[test]
+fn an_origin_is_missed_long_before_it_is_forgotten() {
+    let (mut fleet, start) = fleet();
+    fleet
+        .register(start, origin("a", "1", "10.0.0.1", 1935))
+        .unwrap();
+    let missed = |fleet: &Fleet, seconds| {
+        let now = start + Duration::from_secs(seconds);
+        fleet.missed(now).map(|(id, _)| id.to_string()).collect()
+    };
+    let nobody: [String; 0] = [];
+    let found: Vec<String> = missed(&fleet, 99);
+    assert_eq!(found, nobody);
+    let found: Vec<String> = missed(&fleet, 100);
+    assert_eq!(found, ["a"], "after a third of its time to live");
+    fleet.hears_only_itself(Duration::from_secs(10));
+    let found: Vec<String> = missed(&fleet, 109);
+    assert_eq!(found, nobody, "nobody could have told of it");
+}
+
+#[test]
 fn when_most_fall_silent_at_once_the_last_good_set_is_kept() {
     let rules = Rules {
         panic_percent: 50,
