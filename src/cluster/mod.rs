@@ -260,20 +260,28 @@ impl Cluster {
 
     /// Reads where the stream is, and tells the sessions that are elsewhere.
     async fn read_placement(&self, key: &PlacementKey, time_limit: TimeLimit, _turn: Turn) {
+        let Some(value) = self.stored(key).await else {
+            return;
+        };
+        let before = self.registry.last_claimed(key);
+        let stands = self.settle(key, value, time_limit).await;
+        if let (Some(before), Some(stands)) = (before, stands)
+            && before != stands
+        {
+            self.conflict(key, &before, &stands);
+        }
+    }
+
+    /// What the store says of a stream's placement. Where it says that there is none, the registry knows of none either, unless
+    /// sessions of it are here.
+    async fn stored(&self, key: &PlacementKey) -> Option<String> {
         let read = self.store.get(&srs::placement_key(key)).await;
         match self.noted("get", read) {
-            Ok(Some(value)) => {
-                let before = self.registry.claimed(key);
-                let stands = self.settle(key, value, time_limit).await;
-                if let (Some(before), Some(stands)) = (before, stands)
-                    && before != stands
-                {
-                    self.conflict(key, &before, &stands);
-                }
-            }
+            Ok(Some(value)) => return Some(value),
             Ok(None) => self.registry.unplaced(key),
             Err(error) => debug!(%key, %error, "the placement goes by what is known here"),
         }
+        None
     }
 
     /// Where the store says that a stream is, for those who only ask: nothing that is known here changes by it. `None`
@@ -287,8 +295,9 @@ impl Cluster {
         self.origin_at(&self.store.bare_key(&value)).await
     }
 
-    /// Claims a stream for `origin` in the store. A `durable` claim, a publisher's, is kept for a day. Where another origin
-    /// stands there, the sessions that are elsewhere hear of it: what is told of that change later is no news here.
+    /// Claims a stream for `origin` in the store. A `durable` claim, a publisher's, is kept for a day. Sessions that are elsewhere
+    /// than the stream is then hear of it, whether another origin stands there or stood there: what is told of a change later is
+    /// no news here, and of those made here nobody tells.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: &PlacementKey,
@@ -299,6 +308,18 @@ impl Cluster {
             return Claimed::Unsettled;
         };
         self.claim_in_turn(key, claiming).await
+    }
+
+    /// The same for a publisher that is moved to `origin`. The claim goes ahead of it, so that nobody leaves because of it.
+    pub(crate) async fn claim_ahead(
+        self: &Arc<Self>,
+        key: &PlacementKey,
+        origin: &OriginId,
+    ) -> Claimed {
+        let Some(claiming) = self.claiming(origin, true) else {
+            return Claimed::Unsettled;
+        };
+        self.claim_in_turn(key, claiming.going_ahead()).await
     }
 
     /// A claim for a stream's sessions. `None` where its origin is not known any more.
@@ -319,14 +340,18 @@ impl Cluster {
         }
         let turn = self.turns.take(key).await;
         let (cluster, key) = (Arc::clone(self), key.clone());
+        let claimant = Arc::new(());
+        let waits = Arc::downgrade(&claimant);
         let claim = tokio::spawn(async move {
             let claimed = cluster.carry_out(&key, &mut claiming).await;
-            cluster.tell_of_loss(&key, claiming.origin(), &claimed);
+            cluster.tell_of(&key, &claiming, &claimed, waits.strong_count());
             drop(turn);
             claimed
         });
         // A claim that is cut short is settled with the next look.
-        claim.await.unwrap_or(Claimed::Unsettled)
+        let claimed = claim.await.unwrap_or(Claimed::Unsettled);
+        drop(claimant);
+        claimed
     }
 
     /// Does what a claim says.
@@ -367,10 +392,22 @@ impl Cluster {
         }
     }
 
-    /// Sessions that are elsewhere than where a claim for `origin` was lost to hear of it.
-    fn tell_of_loss(&self, key: &PlacementKey, origin: &OriginId, claimed: &Claimed) {
-        if let Claimed::Lost(there) = claimed {
-            self.conflict(key, origin, there);
+    /// Sessions that are elsewhere than the stream is since a claim was made hear of it. `claimants`: those of them that wait for
+    /// the claim.
+    fn tell_of(
+        &self,
+        key: &PlacementKey,
+        claiming: &Claiming,
+        claimed: &Claimed,
+        claimants: usize,
+    ) {
+        match claimed {
+            Claimed::Lost(there) => self.conflict(key, claiming.origin(), there),
+            // Most streams have one session, and a look for others is a look at every session.
+            Claimed::Won if claiming.replaces() && self.registry.holders(key) > claimants => {
+                self.gather(key, claiming.origin());
+            }
+            Claimed::Unsettled | Claimed::Won => {}
         }
     }
 
@@ -390,10 +427,11 @@ impl Cluster {
         };
         runtime.spawn(async move {
             let turn = cluster.turns.take(&key).await;
-            // The claim of the move may have been under way still, and won since.
             let registry = &cluster.registry;
-            let goes_back = registry.claimed(&key).as_ref() == Some(&gone)
-                && registry.return_claim(&key, &gone, &origin, why);
+            if registry.claimed(&key).as_ref() == Some(&gone) {
+                // The claim of the move was under way still, and has been won since.
+                registry.return_claim(&key, &gone, &origin, why);
+            }
             if registry.claimed(&key).as_ref() != Some(&origin) {
                 return;
             }
@@ -401,11 +439,7 @@ impl Cluster {
                 return;
             };
             let claimed = cluster.carry_out(&key, &mut claiming).await;
-            cluster.tell_of_loss(&key, &origin, &claimed);
-            if goes_back && claimed == Claimed::Won {
-                // Who asked in between was sent there, where nobody publishes.
-                cluster.conflict(&key, &gone, &origin);
-            }
+            cluster.tell_of(&key, &claiming, &claimed, 0);
             drop(turn);
         });
     }
@@ -538,8 +572,10 @@ impl Cluster {
 
     /// Reads where a stream is whose sessions were on `origin`. Its placement may have been forgotten meanwhile, or be there by
     /// the choice of one session, so that the reading alone tells of no change.
-    async fn follow_from(&self, key: &PlacementKey, origin: &OriginId, turn: Turn) {
-        self.read_placement(key, TimeLimit::Goes, turn).await;
+    async fn follow_from(&self, key: &PlacementKey, origin: &OriginId, _turn: Turn) {
+        if let Some(value) = self.stored(key).await {
+            self.settle(key, value, TimeLimit::Goes).await;
+        }
         if let Some(winner) = self.registry.claimed(key) {
             self.conflict(key, origin, &winner);
         }
@@ -570,6 +606,14 @@ impl Cluster {
             stream = %key, %here, %there, ended,
             "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"
         );
+    }
+
+    /// A stream was placed at `there` from here: its sessions that are elsewhere come there.
+    fn gather(&self, key: &PlacementKey, there: &OriginId) {
+        let ended = self.sessions.end_elsewhere(key, there);
+        if ended > 0 {
+            info!(stream = %key, %there, ended, "the stream was placed elsewhere; sessions that were not there are ended, so that they come to it");
+        }
     }
 
     /// Gives what is held here its time: players' claims each round, publishers' each hour.

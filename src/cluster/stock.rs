@@ -110,6 +110,10 @@ impl Cluster {
         if self.is_reachable() {
             self.stock.end();
             *self.stale_since() = None;
+            // Some have been elsewhere since a claim that was made without the store.
+            for (key, there) in self.sessions.strays(|key| self.registry.claimed(key)) {
+                self.gather(&key, &there);
+            }
         }
     }
 
@@ -137,12 +141,13 @@ impl Cluster {
         }
         // They are there whatever comes of it: an answer that stays away is none.
         self.registry.placed(&key, &origin);
-        let claimed = self.carry_out(&key, &mut claiming.insisting()).await;
+        let mut claiming = claiming.insisting();
+        let claimed = self.carry_out(&key, &mut claiming).await;
         if claimed == Claimed::Won {
             // Some may have followed the claim that is replaced.
-            self.conflict(&key, winner, &origin);
+            return self.conflict(&key, winner, &origin);
         }
-        self.tell_of_loss(&key, &origin, &claimed);
+        self.tell_of(&key, &claiming, &claimed, 0);
     }
 
     /// Whether sessions that are elsewhere give way to a claim for this origin.

@@ -176,7 +176,7 @@ impl Proxy {
             goes_back: true,
         };
         if let Some(cluster) = self.cluster()
-            && let Claimed::Lost(there) = cluster.claim(key, to, true).await
+            && let Claimed::Lost(there) = cluster.claim_ahead(key, to).await
         {
             // It has heard by now where the stream is.
             moved.stays();

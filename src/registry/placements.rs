@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::shares::Held;
 use sluicegate_core::stream::PlacementKey;
 use tracing::debug;
 
@@ -90,6 +91,11 @@ impl Registry {
         lock(&self.shares).claimed(now(), key.as_str())
     }
 
+    /// The same; or where the sessions of the stream here were placed last.
+    pub(crate) fn last_claimed(&self, key: &PlacementKey) -> Option<OriginId> {
+        lock(&self.shares).last_claimed(now(), key.as_str())
+    }
+
     /// Whether a placement is known.
     pub(crate) fn is_placed(&self, key: &str) -> bool {
         lock(&self.shares).claimed(now(), key).is_some()
@@ -146,10 +152,13 @@ impl Registry {
 
     /// Whether the stream has sessions besides one.
     pub(crate) fn is_shared(&self, key: &PlacementKey) -> bool {
+        self.holders(key) > 1
+    }
+
+    /// How many sessions the stream has, and pulls for them.
+    pub(crate) fn holders(&self, key: &PlacementKey) -> usize {
         let shares = lock(&self.shares);
-        shares
-            .of(key.as_str())
-            .is_some_and(|held| held.holders() > 1)
+        shares.of(key.as_str()).map_or(0, Held::holders)
     }
 
     /// Source addresses with claims that no publisher confirmed.

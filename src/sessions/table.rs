@@ -1,6 +1,6 @@
 //! The table of open sessions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -307,6 +307,30 @@ impl Sessions {
     /// that still connect hear of it when their origin answers.
     pub(crate) fn end_elsewhere(&self, key: &PlacementKey, origin: &OriginId) -> usize {
         self.end_moved(key, origin, |_| true)
+    }
+
+    /// The streams that have sessions or pulls elsewhere than at the origin that they are `claimed` for, with that origin. A stream
+    /// that is moved has its own where it was, until its publisher has gone.
+    pub(crate) fn strays(
+        &self,
+        claimed: impl Fn(&PlacementKey) -> Option<OriginId>,
+    ) -> HashMap<PlacementKey, OriginId> {
+        let (rows, pulls) = (self.list(), self.pulls());
+        let moving = rows.iter().filter(|row| row.is_moving());
+        let moving: HashSet<&PlacementKey> = moving.map(|row| &row.key).collect();
+        let stray = |key: &PlacementKey, is_elsewhere: &dyn Fn(&OriginId) -> bool| {
+            let there = claimed(key).filter(|there| is_elsewhere(there))?;
+            (!moving.contains(key)).then(|| (key.clone(), there))
+        };
+        let of_rows = rows.iter().filter_map(|row| {
+            let is_elsewhere =
+                |there: &OriginId| !row.is_leaving() && has_a_leg_elsewhere(row, there);
+            stray(&row.key, &is_elsewhere)
+        });
+        let of_pulls = pulls
+            .iter()
+            .filter_map(|pull| stray(&pull.key, &|there| pull.origin() != *there));
+        of_rows.chain(of_pulls).collect()
     }
 
     /// The players of a stream that can follow it to `origin` with legs of their own are to do so, and keep their legs until media

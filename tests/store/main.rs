@@ -25,6 +25,7 @@ mod http_origin;
 mod http_pieces;
 mod late_record;
 mod leaving;
+mod left_behind;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/live_manifest.rs"]
 mod live_manifest;

@@ -25,6 +25,8 @@ pub struct Claiming {
     value: String,
     /// A publisher's.
     durable: bool,
+    /// It goes ahead of a publisher that is moved.
+    goes_ahead: bool,
     /// Here are sessions that live there, whatever was heard of the stream since.
     insists: bool,
     expected: Option<String>,
@@ -66,9 +68,19 @@ impl Claiming {
             origin,
             value,
             durable,
+            goes_ahead: false,
             insists: false,
             expected: None,
             rounds: 0,
+        }
+    }
+
+    /// The same claim, for a publisher that is moved: it goes ahead, and nobody leaves for it before that has followed.
+    #[must_use]
+    pub fn going_ahead(self) -> Self {
+        Self {
+            goes_ahead: true,
+            ..self
         }
     }
 
@@ -99,6 +111,13 @@ impl Claiming {
     /// Whether it is a publisher's, so that it lives for longer.
     pub const fn is_durable(&self) -> bool {
         self.durable
+    }
+
+    /// Whether the claim, once it is won, has taken the stream from another place, so that sessions which are there leave. The
+    /// store tells the other proxies of the change, and not the one that makes it.
+    pub fn replaces(&self) -> bool {
+        let expected = self.expected.as_ref();
+        !self.goes_ahead && expected.is_some_and(|expected| *expected != self.value)
     }
 
     /// Begins, once no other claim on the stream is under way at this proxy. `here`: where the stream is claimed here by now. The
@@ -256,6 +275,30 @@ mod tests {
         for (cause, durable, known, expected) in rows {
             assert_eq!(claiming(durable).round(known), expected, "{cause}");
         }
+    }
+
+    #[test]
+    fn which_claims_take_a_stream_elsewhere() {
+        let o2 = Some(OriginId::from("o2"));
+        let rows = [
+            ("nothing stood there", None, false),
+            ("it stood there", known("key-o1", true, false), false),
+            ("another did", known("key-o2", true, false), true),
+        ];
+        for (cause, known, replaces) in rows {
+            let mut first = claiming(true);
+            first.round(known.clone());
+            assert_eq!(first.replaces(), replaces, "{cause}");
+            let mut moved = claiming(true).going_ahead();
+            moved.round(known);
+            assert!(!moved.replaces(), "{cause}: its publisher is there still");
+        }
+        let mut lost = claiming(true);
+        lost.round(None);
+        lost.answered(false, o2);
+        let mut insists = lost.insisting();
+        insists.round(known("key-o2", true, false));
+        assert!(insists.replaces());
     }
 
     #[test]

@@ -424,6 +424,14 @@ impl Shares {
         self.placements.get(now, key).map(OriginId::from)
     }
 
+    /// Where a stream is claimed; or was last, while sessions of it are here. A claim is taken back that names an origin of which
+    /// nothing is known, and its sessions are where they were.
+    pub fn last_claimed(&self, now: Instant, key: &str) -> Option<OriginId> {
+        let held = || self.streams.get(key).filter(|held| held.holders() > 0);
+        self.claimed(now, key)
+            .or_else(|| held().and_then(|held| held.origin.clone()))
+    }
+
     /// What is known of a placement.
     pub fn kept(&self, now: Instant, key: &str) -> Option<Unexpired> {
         self.placements.kept(now, key)
@@ -731,6 +739,23 @@ mod tests {
         let back = shares.reassign(now, &key, (&two, &one), "");
         assert_eq!(back, Err(two), "nobody has a share in it");
         assert_eq!(shares.forget_ended(now, 9), 0, "nothing stays behind");
+    }
+
+    #[test]
+    fn sessions_are_where_they_were_when_their_claim_is_taken_back() {
+        let ((mut shares, key), start) = (shares(), start());
+        let source = "192.0.2.1".parse().unwrap();
+        let mut player = shares.take(start, &key, Action::Play, source).unwrap();
+        assert_eq!(shares.last_claimed(start, key.as_str()), None);
+        let one = OriginId::from("one");
+        let made = shares.claim(start, &mut player, (None, &one), None, "");
+        assert!(made.unwrap().claim.won);
+        shares.join(start, &mut player, &one).unwrap();
+        shares.unplaced(&key);
+        assert_eq!(shares.claimed(start, key.as_str()), None);
+        assert_eq!(shares.last_claimed(start, key.as_str()), Some(one));
+        shares.give_back(start, &mut player);
+        assert_eq!(shares.last_claimed(start, key.as_str()), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use super::proxy::{HOLD_PUBLISHERS, HOLD_VIEWERS, LIFETIME, Phase, Session};
@@ -89,12 +90,35 @@ impl World {
             return;
         }
         let since = *self.check.split_since.get_or_insert(now);
-        let settled = SETTLES + 6 * self.store.slowness;
+        let settled = SETTLES + 6 * self.slowest();
         let excused = if excused == 0 { 0 } else { excused + HEALS };
         if now > since.max(excused) + settled {
             let words = format!("split: {takers:?} take its media, since {since} ms");
             self.check.fault(now, words);
             self.check.split_since = Some(u64::MAX / 2);
+        }
+    }
+
+    /// A proxy has taken the stream from an origin.
+    pub(crate) fn check_taken(&mut self, by: usize, from: &OriginId) {
+        if self.proxies[by].fleet.member(from).is_some() {
+            return;
+        }
+        let origin = self.number_of(from).expect("an origin of this world");
+        let publisher = self.origins[origin].publisher;
+        let publishes = |(proxy, session): (usize, usize)| {
+            let (there, one) = (&self.proxies[proxy], &self.proxies[proxy].sessions[session]);
+            let is_there = one.state == Phase::Relaying && one.origin == Some(origin);
+            let lasts = self
+                .now
+                .saturating_sub(one.joined_at.max(self.check.away[proxy]));
+            is_there && one.is_live && there.is_connected && lasts > TELLS
+        };
+        let was_told =
+            publisher.is_some_and(publishes) && !self.origins[origin].silent_to.contains(&by);
+        if was_told {
+            let words = format!("proxy {by} has forgotten {from}, and takes a live stream from it");
+            self.check.fault(self.now, words);
         }
     }
 
@@ -192,5 +216,7 @@ impl World {
 const MOST: usize = 5;
 /// How long a publisher may stay where it is after the store says that its stream is elsewhere, where messages take no time.
 const SETTLES: u64 = 500;
+/// How long after the store can be asked proxies say that an origin is there which they use, and a while for the message.
+const TELLS: u64 = 15_000;
 /// How long after the store answers again what was placed without it may stay.
 const HEALS: u64 = 5_000;

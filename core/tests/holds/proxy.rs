@@ -1,6 +1,6 @@
 //! One proxy: it carries out what the decisions of the program say, as the program does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sluicegate_core::cluster::claiming::{Against, Claimed, Claiming, Known, Step as ClaimStep};
@@ -29,6 +29,8 @@ pub(crate) struct Proxy {
     pub(crate) id: usize,
     pub(crate) shares: Shares,
     pub(crate) fleet: Fleet,
+    /// When the records of origins were written that were read last.
+    seen: BTreeMap<usize, u64>,
     /// What the store said last of the placement.
     settled: Option<String>,
     /// The origin that claims name, whose record has not come.
@@ -64,7 +66,7 @@ pub(crate) struct Session {
     limit: HoldLimit,
     over_at: u64,
     pub(crate) lost_at: u64,
-    joined_at: u64,
+    pub(crate) joined_at: u64,
     /// Since when it is without an origin that lasted.
     pub(crate) without_since: Option<u64>,
     /// What is under way for it.
@@ -108,12 +110,7 @@ struct Task {
 #[derive(Debug)]
 enum What {
     /// The claim of a session or of nobody in particular goes back.
-    ClaimsLater {
-        gone: OriginId,
-        origin: OriginId,
-        /// The claim for the other origin came to its end in between, and won.
-        again: bool,
-    },
+    ClaimsLater { gone: OriginId, origin: OriginId },
     /// The store was out of reach: what is held here is claimed again.
     ClaimsAgain {
         origin: OriginId,
@@ -126,6 +123,8 @@ enum What {
         from: usize,
         to: usize,
         claimed: bool,
+        /// The other origin was lost before the claim was made.
+        is_lost: bool,
     },
     /// The other proxy changed the placement.
     Follows,
@@ -191,7 +190,8 @@ impl Proxy {
         Self {
             id,
             shares: Shares::new(limits),
-            fleet: Fleet::new(Duration::from_secs(ttl), 10, HealthRules::default()),
+            fleet: Fleet::new(Duration::from_millis(ttl), 10, HealthRules::default()),
+            seen: BTreeMap::new(),
             settled: None,
             unknown: None,
             is_due: false,
@@ -213,6 +213,11 @@ impl Proxy {
     pub(crate) fn was_unknown(&mut self, id: &OriginId) -> bool {
         let unknown = &mut self.unknown;
         unknown.take_if(|unknown| unknown == id.as_str()).is_some()
+    }
+
+    /// Whether the record of an origin that was `written` then was not read before.
+    pub(crate) fn is_news(&mut self, origin: usize, written: u64) -> bool {
+        self.seen.insert(origin, written) != Some(written)
     }
 
     fn known(&self) -> Option<Known> {
@@ -589,12 +594,11 @@ impl World {
         let (time, key) = (self.time(), self.key.clone());
         let one = &mut self.proxies[proxy];
         match &mut one.tasks[task].what {
-            What::ClaimsLater {
-                gone,
-                origin,
-                again,
-            } if one.shares.claimed(time, key.as_str()).as_ref() == Some(gone) => {
-                *again = one.shares.reassign(time, &key, (gone, origin), "").is_ok();
+            // The claim for the other origin came to its end in between, and won.
+            What::ClaimsLater { gone, origin }
+                if one.shares.claimed(time, key.as_str()).as_ref() == Some(gone) =>
+            {
+                drop(one.shares.reassign(time, &key, (gone, origin), ""));
             }
             What::ClaimsAgain { origin, .. } => {
                 one.is_due = false;
@@ -700,6 +704,13 @@ impl World {
             .shares
             .claim(time, share, (expected.as_ref(), &origin), None, "");
         let made = claimed.expect("there is no limit");
+        self.tell_of(|| {
+            format!(
+                "p{proxy} s{session} t{task} claims {origin} here, for {expected:?}: {}",
+                made.claim.value
+            )
+        });
+        let one = &mut self.proxies[proxy];
         if !made.claim.won {
             let there = OriginId::from(made.claim.value);
             let outcome = Outcome::ClaimedFor(there, Claimant::Request);
@@ -715,7 +726,10 @@ impl World {
             return self.claimed(proxy, task, Claimed::Unsettled);
         }
         let value = origin.as_str().to_owned();
-        let claiming = Claiming::new(origin, value, durable);
+        let mut claiming = Claiming::new(origin, value, durable);
+        if matches!(self.proxies[proxy].tasks[task].what, What::Moves { .. }) {
+            claiming = claiming.going_ahead();
+        }
         if claiming.is_made(self.proxies[proxy].known().as_ref()) {
             return self.claimed(proxy, task, Claimed::Won);
         }
@@ -733,7 +747,12 @@ impl World {
                     }
                     claiming.came(Some(OriginId::from(stands)))
                 }
-                ClaimStep::Over(claimed) => return self.claimed(proxy, task, claimed),
+                ClaimStep::Over(claimed) => {
+                    if claimed == Claimed::Won && claiming.replaces() {
+                        self.replaced(proxy, claiming.origin());
+                    }
+                    return self.claimed(proxy, task, claimed);
+                }
                 ClaimStep::Set { expected } => {
                     let value = claiming.value().to_owned();
                     let ttl = if claiming.is_durable() {
@@ -755,8 +774,10 @@ impl World {
 
     /// The same, and sessions that are elsewhere hear of it.
     fn hear(&mut self, proxy: usize, value: &str) -> Option<OriginId> {
-        let before = self.sees(proxy, Action::Play).claimed();
+        let shares = &self.proxies[proxy].shares;
+        let before = shares.last_claimed(self.time(), self.key.as_str());
         let stands = self.settle(proxy, value);
+        self.tell_of(|| format!("p{proxy} hears {value}: {before:?} -> {stands:?}"));
         if let (Some(before), Some(stands)) = (before, &stands)
             && before != *stands
         {
@@ -768,8 +789,16 @@ impl World {
     /// The store says `value`: so do the shares, if the origin is known.
     fn settle(&mut self, proxy: usize, value: &str) -> Option<OriginId> {
         let (time, key) = (self.time(), self.key.clone());
-        let one = &mut self.proxies[proxy];
         let origin = OriginId::from(value);
+        if self.proxies[proxy].fleet.member(&origin).is_none()
+            && let Some(number) = self.number_of(&origin)
+            && self.reads_record(proxy, number).is_some()
+        {
+            let record = self.origins[number].record.clone();
+            let known = self.proxies[proxy].fleet.register(time, record);
+            known.expect("there is room");
+        }
+        let one = &mut self.proxies[proxy];
         let origin = one.fleet.member(&origin).is_some().then_some(origin);
         match &origin {
             Some(origin) => {
@@ -813,8 +842,10 @@ impl World {
                 let (origin, durable) = (origin.clone(), *durable);
                 let again = !std::mem::replace(insists, true);
                 let Claimed::Lost(there) = claimed else {
-                    if !again && claimed == Claimed::Won {
-                        self.conflict(proxy, &origin);
+                    let is_moving = one.sessions.iter().any(Session::is_moving);
+                    if claimed == Claimed::Won && !is_moving {
+                        // Some may have been elsewhere since a claim that was made without the store.
+                        self.end_elsewhere(proxy, &origin, true);
                     }
                     return self.next_turn(proxy, task);
                 };
@@ -842,12 +873,9 @@ impl World {
                 self.conflict(proxy, &there);
                 self.next_turn(proxy, task);
             }
-            What::ClaimsLater { origin, again, .. } => {
-                let (origin, again) = (origin.clone(), *again);
-                match claimed {
-                    Claimed::Lost(there) => self.conflict(proxy, &there),
-                    Claimed::Won if again => self.conflict(proxy, &origin),
-                    Claimed::Won | Claimed::Unsettled => {}
+            What::ClaimsLater { .. } => {
+                if let Claimed::Lost(there) = claimed {
+                    self.conflict(proxy, &there);
                 }
             }
             What::Moves { .. } => self.move_claimed(proxy, task, claimed),
@@ -956,7 +984,8 @@ impl World {
             self.end_elsewhere(proxy, &id, false);
         }
         // It is lost before anybody heard of it.
-        if !self.hears(proxy, origin) {
+        let taken = self.origins[origin].publisher == Some((proxy, session));
+        if !self.hears(proxy, origin) || publishes && !taken {
             self.after(2_000, Event::Lost(proxy, session, origin));
         }
     }
@@ -967,6 +996,7 @@ impl World {
             return;
         };
         for session in 0..self.proxies[proxy].sessions.len() {
+            self.call_back(proxy, session, there);
             let one = &self.proxies[proxy].sessions[session];
             let meant = all || one.action == Action::Play;
             if meant && one.state == Phase::Relaying && one.origin != Some(there) {
@@ -975,6 +1005,20 @@ impl World {
                 }
                 self.lose_leg(proxy, session, LegEnd::Moved);
             }
+        }
+    }
+
+    /// A publisher that waits to go elsewhere than to where its stream is stays.
+    fn call_back(&mut self, proxy: usize, session: usize, there: usize) {
+        let one = &self.proxies[proxy];
+        let moving = one.sessions[session].moving;
+        let Some(task) = moving.filter(|task| matches!(one.tasks[*task].at, At::Waits)) else {
+            return;
+        };
+        if matches!(one.tasks[task].what, What::Moves { to, .. } if to != there)
+            && self.plant != Plant::GoesOverUnseen
+        {
+            self.call_off(proxy, task);
         }
     }
 
@@ -995,6 +1039,14 @@ impl World {
         }
         self.tell_of(|| format!("p{proxy}: it is on {there}"));
         self.end_elsewhere(proxy, there, true);
+    }
+
+    /// A claim made here has taken the stream elsewhere.
+    fn replaced(&mut self, proxy: usize, there: &OriginId) {
+        if !matches!(self.plant, Plant::ClaimsUnseen | Plant::KeepsItsClaims) {
+            self.tell_of(|| format!("p{proxy} has placed it on {there}"));
+            self.end_elsewhere(proxy, there, true);
+        }
     }
 
     /// The session's leg is over, and it is held.
@@ -1145,12 +1197,12 @@ impl World {
     /// The other origin of a move is gone.
     pub(crate) fn loses_target(&mut self, proxy: usize, origin: usize) {
         for task in 0..self.proxies[proxy].tasks.len() {
-            let one = &self.proxies[proxy].tasks[task];
-            if let What::Moves { to, .. } = one.what
-                && to == origin
-                && matches!(one.at, At::Waits)
-            {
-                self.call_off(proxy, task);
+            let one = &mut self.proxies[proxy].tasks[task];
+            match (&mut one.what, &one.at) {
+                (What::Moves { to, .. }, At::Waits) if *to == origin => self.call_off(proxy, task),
+                // That is seen once the claim is made.
+                (What::Moves { to, is_lost, .. }, _) if *to == origin => *is_lost = true,
+                _ => {}
             }
         }
     }
@@ -1164,10 +1216,11 @@ impl World {
         let (Phase::Relaying, Some(from), None) = (one.state, one.origin, one.moving) else {
             return;
         };
-        let up = self.proxies[proxy]
-            .fleet
-            .state(self.time(), &self.origins[to].id);
-        if from == to || up != Some(State::Up) {
+        let member = self.proxies[proxy].fleet.member(&self.origins[to].id);
+        let is_fit = member.is_some_and(|member| {
+            member.state(self.time()) == State::Up && member.duty.takes_streams()
+        });
+        if from == to || !is_fit {
             return;
         }
         let task = self.spawn(
@@ -1177,6 +1230,7 @@ impl World {
                 from,
                 to,
                 claimed: false,
+                is_lost: false,
             },
         );
         self.proxies[proxy].sessions[session].moving = Some(task);
@@ -1212,6 +1266,12 @@ impl World {
             }
             self.call_off(proxy, task);
             return self.conflict(proxy, &there);
+        }
+        if matches!(
+            self.proxies[proxy].tasks[task].what,
+            What::Moves { is_lost: true, .. }
+        ) {
+            return self.call_off(proxy, task);
         }
         self.at(proxy, task, At::Waits);
         let keyframe = self.millis(0, 3_000);
@@ -1259,6 +1319,7 @@ impl World {
             from,
             to,
             claimed,
+            ..
         } = self.proxies[proxy].tasks[task].what
         else {
             return;
@@ -1280,7 +1341,6 @@ impl World {
             What::ClaimsLater {
                 gone,
                 origin: back.clone(),
-                again: false,
             },
         );
         self.sleep(proxy, later, 0);
@@ -1308,11 +1368,13 @@ impl World {
         one.settled = None;
         one.is_due = true;
         one.spared = None;
+        // Origins that report here are written first, and the others are read.
+        self.tell_of_origins(proxy);
+        let one = &mut self.proxies[proxy];
         let held = one.shares.held();
         if held.is_empty() {
             one.is_due = false;
         }
-        // Origins that report here are written first.
         for (_, origin, durable) in held {
             let what = What::ClaimsAgain {
                 origin: origin.clone(),
@@ -1321,6 +1383,33 @@ impl World {
             };
             let task = self.spawn(proxy, what);
             self.claim(proxy, task, origin, durable);
+        }
+    }
+
+    fn tell_of_origins(&mut self, proxy: usize) {
+        let time = self.time();
+        for origin in 0..self.origins.len() {
+            let id = &self.origins[origin].id;
+            let state = self.proxies[proxy].fleet.state(time, id);
+            if self.origins[origin].home == proxy && state == Some(State::Up) {
+                self.put_record(proxy, origin);
+            } else if self.reads_record(proxy, origin) == Some(true) {
+                let record = self.origins[origin].record.clone();
+                let known = self.proxies[proxy].fleet.register(time, record);
+                known.expect("there is room");
+            }
+        }
+    }
+
+    /// Keeps the record of an origin that has a publisher through this proxy, where nobody else says that it is there.
+    pub(crate) fn keep_used(&mut self, proxy: usize) {
+        let (now, one) = (self.time(), &self.proxies[proxy]);
+        let held = one.shares.of(self.key.as_str());
+        let used = held.filter(|held| held.published > 0 && self.plant != Plant::ForgetsOrigins);
+        let used = used.and_then(|held| held.origin.as_ref());
+        let missed = used.filter(|used| one.fleet.missed(now).any(|(id, _)| id == *used));
+        if let Some(origin) = missed.and_then(|missed| self.number_of(missed)) {
+            self.keep_record(proxy, origin);
         }
     }
 

@@ -43,7 +43,8 @@ pub(crate) enum Scene {
 
 impl World {
     pub(crate) fn begin_scenes(&mut self) {
-        self.store.slowness = [4, 40, 150][self.below(3)];
+        let slowness = [4, 40, 150][self.below(3)];
+        self.slow_down_to(slowness);
         let publishers = 1 + self.below(2);
         let players = self.below(4);
         for number in 0..publishers + players {
@@ -175,7 +176,7 @@ impl World {
             }
             Scene::Drains(origin) => self.origins[origin].drains = true,
             Scene::Empties => self.empty_store(),
-            Scene::Fast => self.store.slowness = 40,
+            Scene::Fast => self.slow_down_to(40),
             Scene::Heard(origin, proxy) => {
                 self.origins[origin].silent_to.remove(&proxy);
                 self.notices_gone(origin);
@@ -208,7 +209,7 @@ impl World {
                 self.origins[origin].silent_to.insert(proxy);
                 self.loses_origin(proxy, origin, (2_000, 2_500));
             }
-            Scene::Slow => self.store.slowness = 1_500,
+            Scene::Slow => self.slow_down_to(1_500),
             Scene::Undrains(origin) => self.origins[origin].drains = false,
             Scene::Vanishes(client) => {
                 if let Some((proxy, session)) = self.clients[client].at.take() {

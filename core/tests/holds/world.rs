@@ -18,10 +18,14 @@ pub(crate) enum Plant {
     ClaimsAtOnce,
     /// A claim replaces what stands, whatever that is, and nobody looks who had it.
     ClaimsUnseen,
+    /// Nobody writes of an origin that has fallen silent, though a publisher is there.
+    ForgetsOrigins,
     /// A publisher that is to move goes over, wherever the stream was placed meanwhile.
     GoesOverUnseen,
     /// Each loss begins a hold of its own, however short the time was that an origin had the client.
     HoldsAgain,
+    /// A claim that takes the stream elsewhere is told to the other proxies only.
+    KeepsItsClaims,
     /// The claim of a move stays where the publisher never came.
     KeepsMovedClaims,
     /// A session that hears that the stream is elsewhere tells none of the others.
@@ -43,6 +47,8 @@ pub(crate) struct World {
     queued: u64,
     calls: u64,
     pub(crate) key: PlacementKey,
+    /// `origins.ttl`.
+    ttl: u64,
     pub(crate) store: Store,
     pub(crate) origins: Vec<Media>,
     pub(crate) proxies: Vec<Proxy>,
@@ -60,8 +66,12 @@ pub(crate) struct Store {
     pub(crate) keys: Keys,
     /// Those that cannot reach it.
     pub(crate) cut_off: BTreeSet<usize>,
+    /// The records of origins: when each was written last, and until when it lives.
+    records: BTreeMap<usize, (u64, u64)>,
     /// How long a message may take at most.
-    pub(crate) slowness: u64,
+    slowness: u64,
+    /// The same until a while ago, and until when messages of then may be under way.
+    was_slow: (u64, u64),
     /// When the last call and the last answer of each proxy arrive: none passes another.
     arrive: BTreeMap<usize, (u64, u64)>,
 }
@@ -142,6 +152,7 @@ impl World {
             queued: 0,
             calls: 0,
             key: VhostRule::Ignored.key(&stream),
+            ttl: 0,
             store: Store::default(),
             origins: Vec::new(),
             proxies: Vec::new(),
@@ -153,7 +164,8 @@ impl World {
         };
         let origins = 2 + world.below(2);
         world.origins = (0..origins).map(|number| media(number, proxies)).collect();
-        let ttl = if world.below(4) == 0 { 40 } else { 300 };
+        world.ttl = if world.below(4) == 0 { 40_000 } else { 300_000 };
+        let ttl = world.ttl;
         world.proxies = (0..proxies).map(|id| Proxy::new(id, ttl)).collect();
         for origin in 0..origins {
             world.heartbeat(origin);
@@ -249,37 +261,70 @@ impl World {
         }
         for proxy in 0..self.proxies.len() {
             self.keep_sessions(proxy);
+            if now.is_multiple_of(10_000) {
+                self.keep_used(proxy);
+            }
         }
         self.keep_clients();
     }
 
     /// An origin reports to its home, which tells the others by way of the store.
     fn heartbeat(&mut self, origin: usize) {
-        let time = self.time();
         let media = &self.origins[origin];
-        let (home, record) = (media.home, media.record.clone());
+        let home = media.home;
         if !media.is_up || media.silent_to.contains(&home) {
             return;
         }
-        let hears = |proxy: &Proxy, cut_off: &BTreeSet<usize>| {
-            proxy.is_connected && !cut_off.contains(&proxy.id)
-        };
-        let mut follow = Vec::new();
-        let passes_on = hears(&self.proxies[home], &self.store.cut_off);
-        for proxy in &mut self.proxies {
-            let is_told = passes_on && hears(proxy, &self.store.cut_off);
-            if proxy.id == home || is_told {
-                let known = proxy.fleet.register(time, record.clone());
-                let id = known.expect("there is room").id;
-                if proxy.was_unknown(&id) {
-                    follow.push(proxy.id);
-                }
-            }
-        }
-        // Claims on it were told of before, and nobody could follow them.
-        for proxy in follow {
+        self.hears_of(home, origin);
+        self.put_record(home, origin);
+    }
+
+    /// A proxy hears that an origin lives. Claims on it were told of before, and nobody could follow them.
+    fn hears_of(&mut self, proxy: usize, origin: usize) {
+        let (time, record) = (self.time(), self.origins[origin].record.clone());
+        let one = &mut self.proxies[proxy];
+        let known = one.fleet.register(time, record);
+        let id = known.expect("there is room").id;
+        if one.was_unknown(&id) {
             self.told(proxy);
         }
+    }
+
+    /// A proxy writes the record of an origin, of which the others hear.
+    pub(crate) fn put_record(&mut self, proxy: usize, origin: usize) {
+        if !self.is_reachable_by(proxy) {
+            return;
+        }
+        let record = (self.now, self.now + self.ttl);
+        self.store.records.insert(origin, record);
+        for other in (0..self.proxies.len()).filter(|other| *other != proxy) {
+            if self.reads_record(other, origin) == Some(true) {
+                self.hears_of(other, origin);
+            }
+        }
+    }
+
+    /// A proxy makes the record of an origin last, which is no sign of life.
+    pub(crate) fn keep_record(&mut self, proxy: usize, origin: usize) {
+        let (now, ttl) = (self.now, self.ttl);
+        let is_reachable = self.is_reachable_by(proxy);
+        match self.store.records.get_mut(&origin) {
+            Some((_, until)) if is_reachable && now < *until => *until = now + ttl,
+            _ => self.put_record(proxy, origin),
+        }
+    }
+
+    /// Whether what a proxy reads of an origin is new to it; `None` where it cannot read of it.
+    pub(crate) fn reads_record(&mut self, proxy: usize, origin: usize) -> Option<bool> {
+        if !self.is_reachable_by(proxy) {
+            return None;
+        }
+        let (written, until) = self.store.records.get(&origin).copied()?;
+        (self.now < until).then(|| self.proxies[proxy].is_news(origin, written))
+    }
+
+    fn is_reachable_by(&self, proxy: usize) -> bool {
+        self.proxies[proxy].is_connected && !self.store.cut_off.contains(&proxy)
     }
 
     /// Something is asked of the store: the answer comes to `task`, or that there is none.
@@ -339,6 +384,12 @@ impl World {
             }
         };
         let after = keys.get(time, &key);
+        if let Some(before) = before
+            .as_ref()
+            .filter(|before| Some(*before) != after.as_ref())
+        {
+            self.check_taken(proxy, &OriginId::from(&**before));
+        }
         if before != after {
             self.tell_of(|| format!("store: {before:?} -> {after:?} by p{proxy}"));
             for other in (0..self.proxies.len()).filter(|other| *other != proxy) {
@@ -361,9 +412,25 @@ impl World {
         }
     }
 
+    /// From now on, messages to and from the store take up to this long.
+    pub(crate) fn slow_down_to(&mut self, slowness: u64) {
+        let before = self.slowest();
+        // A look, a claim, and the same again, each there and back.
+        self.store.was_slow = (before, self.now + 6 * before);
+        self.store.slowness = slowness;
+    }
+
+    /// How long a message may have taken that matters still.
+    pub(crate) fn slowest(&self) -> u64 {
+        let (before, until) = self.store.was_slow;
+        let before = if self.now < until { before } else { 0 };
+        before.max(self.store.slowness)
+    }
+
     /// The store loses everything and tells every proxy that it can reach.
     pub(crate) fn empty_store(&mut self) {
         self.store.keys = Keys::default();
+        self.store.records.clear();
         for proxy in 0..self.proxies.len() {
             if self.proxies[proxy].is_connected {
                 self.disconnect(proxy);
