@@ -159,10 +159,13 @@ impl Proxy {
     /// In words, why the claim stays.
     pub(crate) async fn move_claim(
         &self,
-        key: &PlacementKey,
+        row: &Row,
         (from, to): (&OriginId, &OriginId),
         why: &str,
     ) -> Result<MovedClaim, String> {
+        let key = &row.key;
+        // What is told of the stream from here on concerns the move.
+        row.goes_to(to);
         match self.registry().move_claim(key, from, to, why) {
             Ok(()) => {}
             Err(NotClaimed::NoRoom) => return Err(format!("{to} holds as much as it may")),
@@ -216,7 +219,8 @@ pub(crate) struct MovedClaim {
 }
 
 impl MovedClaim {
-    /// Whether the stream is still to be at the other origin: another proxy may have placed it elsewhere meanwhile.
+    /// Whether the stream is still to be at the other origin: another proxy may have placed it elsewhere meanwhile. Who waits is
+    /// [called back](Row::is_called_back) then; this is for the moment in which the publisher goes.
     pub(crate) fn stands(&self) -> bool {
         self.proxy.registry().claimed(&self.key).as_ref() == Some(&self.to)
     }
@@ -318,12 +322,12 @@ pub(crate) fn not_taken(to: &OriginId, error: DialError) -> String {
     format!("{to} did not take it: {}", error.into_words())
 }
 
-/// The other origin has the publisher, for which nobody acknowledged anything for `gap`.
+/// The other origin has the publisher, for which nobody acknowledged anything for `gap`. Another move may be ordered.
 pub(crate) fn made(row: &Row, order: &MoveOrder, gap: Duration) {
     ended(row, order, MoveStage::Made(gap));
 }
 
-/// The publisher stays where it is.
+/// The publisher stays where it is. Another move may be ordered.
 pub(crate) fn failed(row: &Row, order: &MoveOrder, why: String) {
     row.move_failed();
     ended(row, order, MoveStage::Failed(why));
@@ -331,6 +335,8 @@ pub(crate) fn failed(row: &Row, order: &MoveOrder, why: String) {
 
 fn ended(row: &Row, order: &MoveOrder, stage: MoveStage) {
     note(row, order, &stage);
+    // Who hears of the end may order the next one at once.
+    row.move_over();
     order.tell(stage);
 }
 

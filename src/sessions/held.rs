@@ -129,6 +129,8 @@ impl Row {
 pub(super) struct Holds {
     /// An order to move waits for the relay.
     ordered: AtomicBool,
+    /// Its stream was placed elsewhere than where its move goes.
+    called_back: AtomicBool,
     /// Bytes after which the origin is to acknowledge; 0: nobody says.
     window: AtomicU32,
     // A std mutex: it is held for a line, and only while a leg is lost or found.
@@ -167,6 +169,8 @@ struct Moves {
     /// One that the relay has yet to begin.
     order: Option<Box<MoveOrder>>,
     is_underway: bool,
+    /// The other origin of the one that is under way, once the stream is claimed for it.
+    to: Option<OriginId>,
     /// When the last one failed.
     failed: Option<Instant>,
 }
@@ -262,7 +266,30 @@ impl Holds {
     }
 
     pub(super) fn move_over(&self) {
-        self.lock().moves.is_underway = false;
+        let moves = &mut self.lock().moves;
+        moves.is_underway = false;
+        moves.to = None;
+    }
+
+    /// The stream is about to be claimed for the other origin of the move.
+    pub(super) fn goes_to(&self, to: &OriginId) {
+        self.lock().moves.to = Some(to.clone());
+        self.called_back.store(false, Ordering::Release);
+    }
+
+    /// The stream is to be at `origin`. Whether that concerns a session which follows it, or goes ahead.
+    pub(super) fn hears_where_its_stream_is(&self, origin: &OriginId) -> bool {
+        let kept = self.lock();
+        let is_called_back = kept.moves.to.as_ref().is_some_and(|to| to != origin);
+        if is_called_back {
+            self.called_back.store(true, Ordering::Release);
+        }
+        is_called_back || kept.follows.is_some()
+    }
+
+    /// Whether the stream was placed elsewhere since it was claimed for the other origin of the move.
+    pub(super) fn is_called_back(&self) -> bool {
+        self.called_back.load(Ordering::Acquire)
     }
 
     /// Keeps a move that was made among the holds: the session had an origin all the time.

@@ -167,9 +167,23 @@ impl Row {
         bell::once(&self.bell, look).await
     }
 
-    /// Its stream is to be elsewhere than it was to be, or where it was.
-    pub(super) fn is_to_look(&self) {
-        self.bell.notify_waiters();
+    /// Its stream is to be at `origin`, and may have been to be elsewhere, where it goes.
+    pub(super) fn hears_where_its_stream_is(&self, origin: &OriginId) {
+        let aside = self.aside.get();
+        if aside.is_some_and(|aside| aside.holds.hears_where_its_stream_is(origin)) {
+            self.bell.notify_waiters();
+        }
+    }
+
+    /// Its stream is about to be claimed for the other origin of its move.
+    pub(crate) fn goes_to(&self, to: &OriginId) {
+        self.aside().holds.goes_to(to);
+    }
+
+    /// Whether its stream has been placed elsewhere since, than where its move goes.
+    pub(crate) fn is_called_back(&self) -> bool {
+        let aside = self.aside.get();
+        aside.is_some_and(|aside| aside.holds.is_called_back())
     }
 
     /// Resolves when it is not to follow its stream, or when the origin where that goes has agreed or has said no.

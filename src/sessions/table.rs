@@ -383,9 +383,9 @@ impl Sessions {
         let of_stream = pulls.iter().filter(|pull| pull.key == *key);
         of_stream.for_each(|pull| pull.leave_for(origin));
         let rows = self.list();
-        // Where those go that follow the stream may be where it goes no more.
-        let follow = rows.iter().filter(|row| row.key == *key && row.follows());
-        follow.for_each(|row| row.is_to_look());
+        // Where those go that follow the stream, or go ahead, may be where it goes no more.
+        let of_stream = rows.iter().filter(|row| row.key == *key);
+        of_stream.for_each(|row| row.hears_where_its_stream_is(origin));
         let leaving: Vec<_> = rows.iter().filter(elsewhere).collect();
         let moved = leaving.len();
         if moved > 0 {

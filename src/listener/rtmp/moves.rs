@@ -93,7 +93,7 @@ impl Again {
             let answer = timeout(proxy.setup_timeout(), asked).await;
             let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;
             let (origin, joined) = answer.map_err(|error| moves::not_taken(&to, error))?;
-            let claim = proxy.move_claim(&row.key, (&from, &to), &why).await?;
+            let claim = proxy.move_claim(row, (&from, &to), &why).await?;
             notice_early(&origin);
             Ok((origin, joined, claim))
         };
@@ -139,7 +139,7 @@ impl Move {
                         return Poll::Ready(false);
                     }
                 },
-                Stage::Taken(taken) => match ready!(taken.poll(cx, joined, is_even)) {
+                Stage::Taken(taken) => match ready!(taken.poll(cx, joined, &self.row, is_even)) {
                     Ok(()) => return Poll::Ready(true),
                     Err(why) => {
                         joined.cancel_move();
@@ -164,7 +164,6 @@ impl Drop for Move {
         if !matches!(self.stage, Stage::Over) {
             self.fail("its publisher has left, or has lost its origin".to_owned());
         }
-        self.row.move_over();
     }
 }
 
@@ -173,6 +172,7 @@ impl Taken {
         &mut self,
         cx: &mut Context<'_>,
         joined: &mut Joined,
+        row: &Row,
         is_even: bool,
     ) -> Poll<Result<(), String>> {
         if joined.is_cut() {
@@ -183,7 +183,7 @@ impl Taken {
                 Poll::Pending
             };
         }
-        if !self.claim.stands() {
+        if row.is_called_back() {
             let why = "another proxy placed it elsewhere while a keyframe was awaited";
             return Poll::Ready(Err(why.to_owned()));
         }
@@ -217,6 +217,8 @@ impl Pair {
     pub(super) async fn make_move(&mut self, end: LegEnd, mut moving: Box<Move>) {
         let stage = std::mem::replace(&mut moving.stage, Stage::Over);
         let Stage::Taken(taken) = stage else {
+            // As if nobody had asked for it: it is over when it is dropped.
+            moving.stage = stage;
             return;
         };
         let row = Arc::clone(self.session.row());

@@ -282,7 +282,6 @@ impl FlowSession {
             }
             Err(why) => moves::failed(row, &order, why),
         }
-        row.move_over();
         moved.map(drop)
     }
 
@@ -321,7 +320,7 @@ impl FlowSession {
         let attempt = moves::attempt(proxy, row, to)?;
         let asked = self.ask(session, attempt).await;
         asked.map_err(|error| moves::not_taken(to, error))?;
-        let claim = proxy.move_claim(&row.key, (from, to), &why).await?;
+        let claim = proxy.move_claim(row, (from, to), &why).await?;
         proxy.lead_players(&row.key, to).await;
         order.tell(MoveStage::Awaiting);
         let before = *leg.borrow_and_update();

@@ -1,9 +1,9 @@
 use sluicegate_core::stream::{Protocol, VhostRule};
 use tokio::time::Instant;
 
-use super::super::FEW;
-use super::super::Loss;
+use super::super::{FEW, Loss, MoveCause, MoveOrder};
 use super::*;
+use crate::proxy::moves;
 
 fn sessions(max: usize) -> Arc<Sessions> {
     let limits = Limits {
@@ -64,6 +64,73 @@ async fn players_that_can_follow_are_led_and_others_stay_until_their_publisher_g
     assert_eq!(stays.end_reason(), Some(EndReason::Moved));
     let words = "moved here from elsewhere, or ended to come back here: 1 session";
     assert_eq!(moved(), [words]);
+}
+
+/// Those who are elsewhere than their stream, but for those of a stream on its way.
+#[tokio::test]
+async fn strays_are_those_whose_stream_is_elsewhere_and_is_not_moved() {
+    let table = sessions(9);
+    let (one, two) = (OriginId::from("one"), OriginId::from("two"));
+    let strays = |there: &OriginId| table.strays(|_| Some(there.clone()));
+    let player = playing(&table);
+    assert!(strays(&one).is_empty());
+    assert_eq!(table.strays(|_| None).len(), 0, "nobody knows where it is");
+    assert_eq!(
+        strays(&two),
+        HashMap::from([(player.key.clone(), two.clone())])
+    );
+    let publisher = opened(&table, Action::Publish).unwrap();
+    let (order, _) = MoveOrder::new(one, two.clone(), MoveCause::Operator);
+    assert!(publisher.order_move(order));
+    assert!(strays(&two).is_empty(), "its publisher goes there first");
+    publisher.move_over();
+    player.lose_leg(LegEnd::Moved);
+    assert!(strays(&two).is_empty(), "it leaves");
+    let pull = table.open_pull(player.key.clone(), OriginId::from("one"));
+    assert_eq!(strays(&two).len(), 1);
+    drop(pull);
+}
+
+#[tokio::test]
+async fn a_move_is_called_back_when_its_stream_is_placed_elsewhere_since_it_was_claimed() {
+    let table = sessions(9);
+    let publisher = opened(&table, Action::Publish).unwrap();
+    let (one, two) = (OriginId::from("one"), OriginId::from("two"));
+    publisher.note_placed(one.clone(), "a test".into());
+    publisher.joined();
+    publisher.allow_hold();
+    let (order, _) = MoveOrder::new(one.clone(), two.clone(), MoveCause::Operator);
+    assert!(publisher.order_move(order));
+    table.end_elsewhere(&publisher.key, &one);
+    publisher.goes_to(&two);
+    table.end_players_elsewhere(&publisher.key, &two);
+    assert!(!publisher.is_called_back(), "it goes where its stream is");
+    table.end_elsewhere(&publisher.key, &one);
+    assert!(publisher.is_called_back());
+    assert_eq!(publisher.aside().holds.lost(), None, "it is there");
+}
+
+/// Who hears that a move is over may order the next one at once.
+#[tokio::test]
+async fn another_move_may_be_ordered_when_one_is_told_to_be_over() {
+    let table = sessions(9);
+    let publisher = opened(&table, Action::Publish).unwrap();
+    let order = || {
+        let origins = ["one", "two"].map(OriginId::from);
+        let [from, to] = origins;
+        MoveOrder::new(from, to, MoveCause::Operator)
+    };
+    let (first, mut underway) = order();
+    assert!(publisher.order_move(first));
+    assert!(!publisher.order_move(order().0), "one at a time");
+    let first = publisher.take_order().unwrap();
+    let next = async {
+        underway.within(Duration::from_secs(60)).await;
+        publisher.order_move(order().0)
+    };
+    let over = async { moves::made(&publisher, &first, Duration::ZERO) };
+    let (is_ordered, ()) = tokio::join!(next, over);
+    assert!(is_ordered);
 }
 
 #[tokio::test(start_paused = true)]
