@@ -146,6 +146,12 @@ fn lead(shared: &Inner, feed: &Feed, pull: &Arc<Pull>, origin: &OriginId) {
             row.note_moved(origin.clone());
         }
     }
+    // The stream may have been placed elsewhere since the origin has agreed, when nobody knew that the pull leads there. Who
+    // looks at what an origin has stays there.
+    let claimed = shared.proxy.registry().claimed(&pull.key);
+    if let Some(there) = claimed.filter(|_| feed.wanted().holder.is_none()) {
+        pull.leave_for(&there);
+    }
     feed.joined(pull);
 }
 

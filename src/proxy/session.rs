@@ -190,12 +190,13 @@ impl Session {
         match self.try_dial(self.row.request.protocol, dial).await {
             Ok(leg) => {
                 let first = self.row.joined();
+                let stays = self.stays_where_it_is();
                 let placed = self.row.placed();
                 let shared = self.proxy.shared.registry.is_shared(self.key());
                 if let Some(origin) = placed
                     .origin
                     .as_ref()
-                    .filter(|_| shared && self.publishes())
+                    .filter(|_| stays && shared && self.publishes())
                 {
                     self.proxy
                         .shared
@@ -380,7 +381,19 @@ impl Session {
     {
         let leg = self.dial_elsewhere((lost, end), dial).await?;
         self.row.found_again(self.row.placed().origin);
+        self.stays_where_it_is();
         Ok(leg)
+    }
+
+    /// Leaves its origin, false, if its stream was placed elsewhere since that has agreed: who told the sessions of it has passed
+    /// this one over, which was not known to be there yet.
+    fn stays_where_it_is(&self) -> bool {
+        let there = self.proxy.registry().claimed(self.key());
+        let stays = there.is_none() || there == self.row.origin();
+        if !stays {
+            self.row.lose_leg(LegEnd::Moved);
+        }
+        stays
     }
 
     /// The same for a session that is to leave `lost` for `end`, and is not held.
