@@ -677,10 +677,10 @@ impl Cluster {
     }
 
     /// Whether the registry knows what the store says. It forgets a placement with the last session of it here, and what stands
-    /// in the store may be another proxy's.
+    /// in the store may be another proxy's. It may also have forgotten the origin, of which the store tells still.
     fn is_settled(&self, key: &PlacementKey) -> bool {
         let holds = self.lock().get(key.as_str()).is_some_and(Settled::holds);
-        holds && self.registry.is_placed(key.as_str())
+        holds && self.registry.holder(key).is_some()
     }
 
     /// What a placement on `origin` is written as.

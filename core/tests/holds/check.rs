@@ -18,8 +18,11 @@ pub(crate) struct Check {
     away: Vec<u64>,
     /// Since when two origins have had media at once.
     split_since: Option<u64>,
-    /// The origin that had the publisher at the end.
-    used: Option<usize>,
+    /// The proxy and the origin that had the publisher at the end, and when that was.
+    used: Option<(usize, usize)>,
+    left_at: u64,
+    /// The proxy that placed the stream last in the store, and when.
+    placed: Option<(usize, u64)>,
 }
 
 impl Check {
@@ -101,6 +104,7 @@ impl World {
 
     /// A proxy has taken the stream from an origin.
     pub(crate) fn check_taken(&mut self, by: usize, from: &OriginId) {
+        self.check.placed = Some((by, self.now));
         if self.proxies[by].fleet.member(from).is_some() {
             return;
         }
@@ -176,11 +180,15 @@ impl World {
 
     /// Who publishes now is about to leave.
     pub(crate) fn note_used(&mut self) {
-        let sessions = self.proxies.iter().flat_map(|proxy| &proxy.sessions);
         let publishes = |one: &&Session| {
             one.action == Action::Publish && one.state == Phase::Relaying && one.is_live
         };
-        self.check.used = sessions.filter(publishes).find_map(|one| one.origin);
+        let used = self.proxies.iter().find_map(|proxy| {
+            let used = proxy.sessions.iter().filter(publishes);
+            Some((proxy.id, used.filter_map(|one| one.origin).next()?))
+        });
+        self.check.used = used;
+        self.check.left_at = self.now;
     }
 
     /// After all are gone, for longer than a claim lives without a session.
@@ -199,8 +207,23 @@ impl World {
         }
         let stands = self.store.keys.get(time, self.key.as_str());
         let lasts = self.store.keys.left(time, self.key.as_str());
-        let used = self.check.used.map(|used| self.origins[used].id.as_str());
-        if used.is_some() && lasts.is_some_and(|left| left > LIFETIME) && stands.as_deref() != used
+        let used = self
+            .check
+            .used
+            .map(|(_, used)| self.origins[used].id.as_str());
+        // Nobody could follow what another proxy had just said when all left.
+        let was_taken = self
+            .check
+            .used
+            .zip(self.check.placed)
+            .is_some_and(|(used, placed)| {
+                let settled = SETTLES + 6 * self.slowest();
+                placed.0 != used.0 && placed.1 + settled > self.check.left_at
+            });
+        if !was_taken
+            && used.is_some()
+            && lasts.is_some_and(|left| left > LIFETIME)
+            && stands.as_deref() != used
         {
             faults.push(format!(
                 "a claim is left in the store for {stands:?}, which nobody used since {used:?}"

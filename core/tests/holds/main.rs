@@ -129,8 +129,12 @@ fn worlds_that_ended_badly_end_well() {
             &[113_036],
         ),
         (
+            "all leave when another proxy has just placed the stream elsewhere",
+            &[354_779],
+        ),
+        (
             "an origin is used that reports to nobody any more",
-            &[1_475],
+            &[1_475, 340_303, 343_173],
         ),
     ] {
         for seed in seeds {

@@ -540,8 +540,9 @@ impl World {
 
     fn is_settled(&self, proxy: usize) -> bool {
         let one = &self.proxies[proxy];
-        let is_placed = one.shares.claimed(self.time(), self.key.as_str());
-        one.settled.is_some() && is_placed.is_some()
+        let origin = one.shares.claimed(self.time(), self.key.as_str());
+        let is_known = origin.is_some_and(|origin| one.fleet.member(&origin).is_some());
+        one.settled.is_some() && is_known
     }
 
     /// Waits for its turn, to claim the stream or to ask where it is.
