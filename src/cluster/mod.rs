@@ -373,6 +373,7 @@ impl Cluster {
                     claiming.came(self.settle(key, stands, TimeLimit::Waits).await)
                 }
                 Step::Set { expected } => {
+                    self.keep_claimed(origin).await;
                     let lifetime = self.lifetime(claiming.is_durable());
                     let (expected, value) = (expected.as_deref(), claiming.value());
                     let claim = self.store.claim(&name, expected, value, lifetime).await;

@@ -40,16 +40,27 @@ impl Cluster {
     /// with it. That the record stands is no sign of life.
     pub(super) async fn keep_used(&self) {
         for origin in self.registry.missed() {
-            let key = srs::server_key(&origin);
-            match self.noted("get", self.store.get(&key).await) {
-                Ok(Some(_)) => {
-                    let renewed = self.store.renew(&[key], self.terms.origin_ttl).await;
-                    let _ = self.noted("renew", renewed);
-                }
-                // The store came back empty.
-                Ok(None) => self.put(&origin).await,
-                Err(_) => return,
+            self.keep_record(&origin).await;
+        }
+    }
+
+    /// A claim for `origin` is about to be made, which has to be read of by whoever reads the claim.
+    pub(super) async fn keep_claimed(&self, origin: &OriginId) {
+        if let Some(origin) = self.registry.missed_one(origin) {
+            self.keep_record(&origin).await;
+        }
+    }
+
+    async fn keep_record(&self, origin: &Origin) {
+        let key = srs::server_key(origin);
+        match self.noted("get", self.store.get(&key).await) {
+            Ok(Some(_)) => {
+                let renewed = self.store.renew(&[key], self.terms.origin_ttl).await;
+                let _ = self.noted("renew", renewed);
             }
+            // It has run out, or the store came back empty.
+            Ok(None) => self.put(origin).await,
+            Err(error) => debug!(key, %error, "an origin in use is not kept in the store"),
         }
     }
 

@@ -212,6 +212,14 @@ impl Registry {
         (published, used)
     }
 
+    /// An origin, if it was not heard of for a while.
+    pub(crate) fn missed_one(&self, id: &OriginId) -> Option<Origin> {
+        let fleet = lock(&self.fleet);
+        let mut missed = fleet.missed(Instant::now());
+        let (_, member) = missed.find(|(missed, _)| *missed == id)?;
+        Some(member.origin.clone())
+    }
+
     /// The origins that something is published on through here, and that were not heard of for a while.
     pub(crate) fn missed(&self) -> Vec<Origin> {
         let now = Instant::now();

@@ -157,7 +157,16 @@ impl World {
                 for proxy in &self.proxies {
                     let held = proxy.shares.of(self.key.as_str());
                     let claimed = proxy.shares.claimed(time, self.key.as_str());
-                    if held.is_some_and(|held| held.holders() > 0) && claimed != Some(id.clone()) {
+                    // Who asks in this moment knows nothing yet.
+                    let has_asked = claimed.is_some()
+                        || proxy
+                            .sessions
+                            .iter()
+                            .any(|one| one.state == Phase::Relaying);
+                    if has_asked
+                        && held.is_some_and(|held| held.holders() > 0)
+                        && claimed != Some(id.clone())
+                    {
                         let there = proxy.id;
                         faults.push(format!("it is on {id}; proxy {there} goes by {claimed:?}"));
                     }

@@ -755,6 +755,7 @@ impl World {
                     return self.claimed(proxy, task, claimed);
                 }
                 ClaimStep::Set { expected } => {
+                    self.keep_claimed(proxy, claiming.origin());
                     let value = claiming.value().to_owned();
                     let ttl = if claiming.is_durable() {
                         DURABLE
@@ -1399,6 +1400,16 @@ impl World {
                 let known = self.proxies[proxy].fleet.register(time, record);
                 known.expect("there is room");
             }
+        }
+    }
+
+    /// Keeps the record of an origin that a claim is made for, where nobody said lately that it is there.
+    fn keep_claimed(&mut self, proxy: usize, origin: &OriginId) {
+        let mut missed = self.proxies[proxy].fleet.missed(self.time());
+        if missed.any(|(id, _)| id == origin) && self.plant != Plant::ForgetsOrigins {
+            drop(missed);
+            let origin = self.number_of(origin).expect("an origin of this world");
+            self.keep_record(proxy, origin);
         }
     }
 
