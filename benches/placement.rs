@@ -44,6 +44,7 @@ async fn measure(policy: &str) {
             protocol: Protocol::Rtmp,
             client: std::net::SocketAddr::from(([192, 0, 2, 1], 5000)).into(),
             by_way_of: None,
+            bond: None,
             credentials: None,
         };
         let session = proxy.open(request).await.expect("room");

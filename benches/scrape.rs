@@ -123,6 +123,7 @@ async fn open(proxy: &Proxy) -> Result<Vec<Session>, Box<dyn Error>> {
                 protocol: Protocol::Rtmp,
                 client: "192.0.2.1:5000".parse()?,
                 by_way_of: None,
+                bond: None,
                 credentials: None,
             })
             .await?;

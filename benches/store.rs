@@ -173,6 +173,7 @@ async fn join(proxy: &Proxy, action: Action, number: usize) -> Result<Session, B
         protocol: Protocol::Rtmp,
         client: std::net::SocketAddr::from(([192, 0, 2, 1], 5000)).into(),
         by_way_of: None,
+        bond: None,
         credentials: None,
     };
     let session = proxy.open(request).await?;

@@ -329,7 +329,7 @@ fn those_that_take_new_streams_are_counted() {
                 overflow,
                 ..Rules::default()
             };
-            let found = takers(&*policy, &rules, &[facts.clone()]);
+            let found = takers(&*policy, &rules, std::slice::from_ref(&facts));
             assert_eq!(found, expected, "{cause}, overflow {overflow}");
         }
     }

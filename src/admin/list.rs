@@ -739,7 +739,7 @@ pub(super) mod tests {
             ("copying the lines", &|| table.renew_lines()),
             ("measuring", &|| table.measure(|_, _| {})),
             ("looking for those whose time is over", &|| {
-                table.end_overdue()
+                table.end_overdue();
             }),
         ];
         drop(table.lines());

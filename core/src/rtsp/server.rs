@@ -353,7 +353,8 @@ mod tests {
 
     #[test]
     fn a_setup_may_be_about_each_name_that_its_path_begins_with() {
-        let rows: [(&str, &str, usize, &[(&str, usize)]); 5] = [
+        type Names<'a> = &'a [(&'a str, usize)];
+        let rows: [(&str, &str, usize, Names<'_>); 5] = [
             (
                 "a name that says nothing",
                 "rtsp://h/site/cam0/trackID=video",
