@@ -85,7 +85,14 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         };
         let pull = open.get_or_insert_with(|| begin_pull(shared, wanted, &asked.origin));
         feed.greet(asked.source.greeting());
-        lead(shared, feed, pull, &asked.origin);
+        lead(shared, pull, &asked.origin);
+        // The stream may have been placed elsewhere since the origin has agreed, when nobody knew that the pull leads there. Who
+        // looks at what an origin has stays there.
+        let placed = place.placed_since();
+        if let Some(there) = placed.filter(|_| wanted.holder.is_none()) {
+            pull.leave_for(&there);
+        }
+        feed.joined(pull);
         let began = Instant::now();
         let mut follower = Follower::new(shared, feed, &place, loan.as_ref(), pull);
         let ended = tokio::select! {
@@ -140,19 +147,12 @@ fn begin_pull(shared: &Inner, wanted: &Wanted, origin: &OriginId) -> OpenPull {
 }
 
 /// The pull leads to `origin` from here on, and so do those who watch.
-fn lead(shared: &Inner, feed: &Feed, pull: &Arc<Pull>, origin: &OriginId) {
+fn lead(shared: &Inner, pull: &Arc<Pull>, origin: &OriginId) {
     if pull.lead_to(origin) {
         for row in shared.proxy.sessions().viewers_of(pull) {
             row.note_moved(origin.clone());
         }
     }
-    // The stream may have been placed elsewhere since the origin has agreed, when nobody knew that the pull leads there. Who
-    // looks at what an origin has stays there.
-    let claimed = shared.proxy.registry().claimed(&pull.key);
-    if let Some(there) = claimed.filter(|_| feed.wanted().holder.is_none()) {
-        pull.leave_for(&there);
-    }
-    feed.joined(pull);
 }
 
 /// A moment before the stream is asked for again; none if nobody watches any more.

@@ -371,3 +371,54 @@ fn note(row: &Row, order: &MoveOrder, stage: &MoveStage) {
     let labels = MoveLabels { cause, outcome };
     row.metrics().moves.get_or_create(&labels).inc();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sluicegate_core::stream::VhostRule;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::sessions::{Limits, Request, Sessions};
+
+    /// Who hears that a move is over may order the next one at once.
+    #[tokio::test]
+    async fn another_move_may_be_ordered_when_one_is_told_to_be_over() {
+        let limits = Limits {
+            publisher_idle: Duration::from_secs(30),
+            player_idle: Duration::from_secs(30),
+            play_wait: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            max: 1,
+        };
+        let request = Request {
+            stream: StreamUrl::new("", "live", "a").unwrap(),
+            action: Action::Publish,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.1:5000".parse().unwrap(),
+            by_way_of: None,
+            bond: None,
+            credentials: None,
+        };
+        let key = VhostRule::Ignored.key(&request.stream);
+        let table = Arc::new(Sessions::new(limits, Arc::new(Metrics::new())));
+        let publisher = table.open(request, key).unwrap();
+        let order = || {
+            let origins = ["one", "two"].map(OriginId::from);
+            let [from, to] = origins;
+            MoveOrder::new(from, to, MoveCause::Operator)
+        };
+        let (first, mut underway) = order();
+        assert!(publisher.order_move(first));
+        assert!(!publisher.order_move(order().0), "one at a time");
+        let first = publisher.take_order().unwrap();
+        let next = async {
+            underway.within(Duration::from_secs(60)).await;
+            publisher.order_move(order().0)
+        };
+        let over = async { made(&publisher, &first, Duration::ZERO) };
+        let (is_ordered, ()) = tokio::join!(next, over);
+        assert!(is_ordered);
+    }
+}

@@ -388,8 +388,7 @@ impl Session {
     /// Leaves its origin, false, if its stream was placed elsewhere since that has agreed: who told the sessions of it has passed
     /// this one over, which was not known to be there yet.
     fn stays_where_it_is(&self) -> bool {
-        let there = self.proxy.registry().claimed(self.key());
-        let stays = there.is_none() || there == self.row.origin();
+        let stays = self.hold.placed_since().is_none();
         if !stays {
             self.row.lose_leg(LegEnd::Moved);
         }
@@ -478,6 +477,11 @@ impl Session {
 }
 
 impl PieceGuard {
+    /// Where the stream is, if it was placed elsewhere since its origin agreed.
+    pub(crate) fn placed_since(&self) -> Option<OriginId> {
+        self.hold.placed_since()
+    }
+
     /// Notes that an origin had what was asked for, so that the stream exists.
     pub(crate) fn exists(&self) {
         if self.proxy.registry().claiming_sources() > 0 {

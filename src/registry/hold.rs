@@ -22,6 +22,8 @@ pub(crate) struct PlacementGuard {
     key: PlacementKey,
     // A std mutex: it is held for a line, and always before that of the registry's shares.
     share: Mutex<Share>,
+    /// The origin that the stream was claimed for when one agreed to this session. It may have sent this one on to another.
+    agreed: Mutex<Option<OriginId>>,
 }
 
 impl Registry {
@@ -48,6 +50,7 @@ impl Registry {
             registry: Arc::clone(self),
             key: share.key().clone(),
             share: Mutex::new(share),
+            agreed: Mutex::default(),
         }
     }
 
@@ -175,7 +178,19 @@ impl PlacementGuard {
     /// Where the stream is now, when the claim moved while the origin was asked.
     pub(crate) fn join(&self, origin: &OriginId) -> Result<(), OriginId> {
         let mut share = lock(&self.share);
-        lock(&self.registry.shares).join(now(), &mut share, origin)
+        lock(&self.registry.shares).join(now(), &mut share, origin)?;
+        *lock(&self.agreed) = Some(origin.clone());
+        Ok(())
+    }
+
+    /// Where the stream is, if it was placed elsewhere since an origin agreed to this session.
+    pub(crate) fn placed_since(&self) -> Option<OriginId> {
+        let there = self.registry.claimed(&self.key)?;
+        let agreed = lock(&self.agreed);
+        agreed
+            .as_ref()
+            .is_some_and(|agreed| *agreed != there)
+            .then_some(there)
     }
 }
 

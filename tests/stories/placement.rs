@@ -704,7 +704,7 @@ async fn who_pulls_piece_by_piece_goes_on_until_the_deadline_of_a_drain() {
 
 #[tokio::test]
 async fn links_of_one_bond_stand_side_by_side() {
-    let house = House::open("session.takeover = \"always\"").await;
+    let house = House::open("[session]\ntakeover = \"always\"\n").await;
     register(&house, "a", "");
     let link = async |bond| {
         let request = Request {

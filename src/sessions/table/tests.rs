@@ -3,7 +3,6 @@ use tokio::time::Instant;
 
 use super::super::{FEW, Loss, MoveCause, MoveOrder};
 use super::*;
-use crate::proxy::moves;
 
 fn sessions(max: usize) -> Arc<Sessions> {
     let limits = Limits {
@@ -108,29 +107,6 @@ async fn a_move_is_called_back_when_its_stream_is_placed_elsewhere_since_it_was_
     table.end_elsewhere(&publisher.key, &one);
     assert!(publisher.is_called_back());
     assert_eq!(publisher.aside().holds.lost(), None, "it is there");
-}
-
-/// Who hears that a move is over may order the next one at once.
-#[tokio::test]
-async fn another_move_may_be_ordered_when_one_is_told_to_be_over() {
-    let table = sessions(9);
-    let publisher = opened(&table, Action::Publish).unwrap();
-    let order = || {
-        let origins = ["one", "two"].map(OriginId::from);
-        let [from, to] = origins;
-        MoveOrder::new(from, to, MoveCause::Operator)
-    };
-    let (first, mut underway) = order();
-    assert!(publisher.order_move(first));
-    assert!(!publisher.order_move(order().0), "one at a time");
-    let first = publisher.take_order().unwrap();
-    let next = async {
-        underway.within(Duration::from_secs(60)).await;
-        publisher.order_move(order().0)
-    };
-    let over = async { moves::made(&publisher, &first, Duration::ZERO) };
-    let (is_ordered, ()) = tokio::join!(next, over);
-    assert!(is_ordered);
 }
 
 #[tokio::test(start_paused = true)]

@@ -307,7 +307,7 @@ impl Inner {
         let takes_no_write = matches!(
             error.code(),
             Some("MISCONF" | "NOREPLICAS" | "OOM" | "NOPERM")
-        );
+        ) || error.to_string().contains(NOT_IN_SCRIPTS);
         let of_link = error.is_io_error()
             || error.is_connection_dropped()
             || error.is_unrecoverable_error()
@@ -427,6 +427,8 @@ fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
+/// What a server says, without a code, of a call in a script for which our user lacks the right.
+const NOT_IN_SCRIPTS: &str = "The user executing the script can't";
 /// The first writer wins. `KEYS`: the claim and its fence. `ARGV`: the value, the expected value, the lifetime in
 /// milliseconds. Returns the current value, its fence, and whether the claim was won. A claim of the current value
 /// never shortens its lifetime: another proxy may have a publisher on it, and the SRS proxy's claims have no expiry. A
