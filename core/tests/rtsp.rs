@@ -442,8 +442,8 @@ fn frame_on(channel: u8, payload: &[u8]) -> Vec<u8> {
 fn media_is_told_by_its_channel_and_by_what_it_is() {
     let rtp = [&[0x80, 96][..], &[0; 10], &[1]].concat();
     let report = [&[0x80, 200, 0, 6][..], &[0; 24]].concat();
-    type Channels = Option<(u8, Option<u8>)>;
-    let rows: [(&str, Channels, u8, &[u8], bool, bool); 9] = [
+    type Row<'a> = (&'a str, Option<(u8, Option<u8>)>, u8, &'a [u8], bool, bool);
+    let rows: [Row<'_>; 9] = [
         ("convention", None, 0, &rtp, true, true),
         ("reports by convention", None, 1, &report, false, false),
         ("numbered from one", Some((1, Some(2))), 1, &rtp, true, true),
