@@ -18,9 +18,6 @@ const NO_RTSP: &[u8] = &[0xff];
 const NOTHING: &[u8] = &[];
 /// An acknowledgement (RTMP 1.0 §5.4.3): a word after the last command.
 const A_WORD: &[u8] = &[2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0];
-/// A request after the last one that begins a session.
-const A_REQUEST: &[u8] =
-    b"GET_PARAMETER rtsp://media.example/live/a RTSP/1.0\r\nCSeq: 9\r\nSession: 7\r\n\r\n";
 
 #[test]
 fn the_log_says_whose_bytes_cannot_be_read_and_why() {
@@ -53,14 +50,6 @@ fn the_log_says_whose_bytes_cannot_be_read_and_why() {
             NOTHING,
             NO_RTMP,
             chunk,
-        ),
-        (
-            "",
-            play,
-            "the origin's RTSP cannot be read",
-            NO_RTSP,
-            A_REQUEST,
-            byte,
         ),
         (
             "",
