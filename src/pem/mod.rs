@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
+use sluicegate_core::http::page::split_byte_order_mark;
 
 /// Why files of TLS cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,10 +85,8 @@ fn read(file: &Path) -> Result<Vec<u8>, FileError> {
         return Err(problem(FileProblem::TooLong));
     }
     // Some editors begin a text with a byte order mark, and a first line with one is no line of PEM.
-    if bytes.starts_with(MARK) {
-        bytes.drain(..MARK.len());
-    }
-    Ok(bytes)
+    let (_, text) = split_byte_order_mark(&bytes);
+    Ok(text.to_vec())
 }
 
 /// The cryptography that all of TLS here stands on.
@@ -95,7 +94,6 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-const MARK: &[u8] = b"\xef\xbb\xbf";
 /// A file of a whole trust store has some 200 KiB, and a list of revoked certificates may have more.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
