@@ -589,32 +589,32 @@ impl Cluster {
         if against == Against::Replaces && self.stock.spares(key, here) {
             return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere; it is claimed back");
         }
-        let ended = self.sessions.end_elsewhere(key, there);
-        if ended == 0 {
-            return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
-        }
-        self.metrics.claim_conflicts.inc();
-        let news = News {
-            stream: key.as_str().to_owned(),
-            origin: there.as_str().to_owned(),
-            client: String::new(),
-            what: format!(
-                "it was in two places: {ended} of its sessions on {here} are ended, so that they come back to {there}"
-            ),
+        let tell = |ended| {
+            self.metrics.claim_conflicts.inc();
+            let news = News {
+                stream: key.as_str().to_owned(),
+                origin: there.as_str().to_owned(),
+                client: String::new(),
+                what: format!(
+                    "it was in two places: {ended} of its sessions on {here} are ended, so that they come back to {there}"
+                ),
+            };
+            self.metrics.journal.note(Kind::Moved, news);
+            warn!(
+                stream = %key, %here, %there, ended,
+                "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"
+            );
         };
-        self.metrics.journal.note(Kind::Moved, news);
-        warn!(
-            stream = %key, %here, %there, ended,
-            "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"
-        );
+        if self.sessions.end_elsewhere(key, there, tell) == 0 {
+            debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
+        }
     }
 
     /// A stream was placed at `there` from here: its sessions that are elsewhere come there.
     fn gather(&self, key: &PlacementKey, there: &OriginId) {
-        let ended = self.sessions.end_elsewhere(key, there);
-        if ended > 0 {
+        self.sessions.end_elsewhere(key, there, |ended| {
             info!(stream = %key, %there, ended, "the stream was placed elsewhere; sessions that were not there are ended, so that they come to it");
-        }
+        });
     }
 
     /// Gives what is held here its time: players' claims each round, publishers' each hour.

@@ -300,13 +300,20 @@ impl Sessions {
     /// Ends the players of a stream that are joined elsewhere than at `origin`, where its publisher is now: they find
     /// it there when they come back.
     pub(crate) fn end_players_elsewhere(&self, key: &PlacementKey, origin: &OriginId) {
-        self.end_moved(key, origin, |row| row.request.action == Action::Play);
+        let plays = |row: &Row| row.request.action == Action::Play;
+        self.end_moved(key, origin, plays, |_| ());
     }
 
     /// Ends every session of a stream that was joined elsewhere than at `origin`, and says how many there were. Those
-    /// that still connect hear of it when their origin answers.
-    pub(crate) fn end_elsewhere(&self, key: &PlacementKey, origin: &OriginId) -> usize {
-        self.end_moved(key, origin, |_| true)
+    /// that still connect hear of it when their origin answers. Where there are any, `tell` is told how many before the first
+    /// of them ends, so that who sees one end finds it told.
+    pub(crate) fn end_elsewhere(
+        &self,
+        key: &PlacementKey,
+        origin: &OriginId,
+        tell: impl FnOnce(usize),
+    ) -> usize {
+        self.end_moved(key, origin, |_| true, tell)
     }
 
     /// The streams that have sessions or pulls elsewhere than at the origin that they are `claimed` for, with that origin. A stream
@@ -374,6 +381,7 @@ impl Sessions {
         key: &PlacementKey,
         origin: &OriginId,
         meant: impl Fn(&Row) -> bool,
+        tell: impl FnOnce(usize),
     ) -> usize {
         let elsewhere = |row: &&Arc<Row>| {
             let is_meant = row.key == *key && meant(row) && !row.is_leaving();
@@ -400,6 +408,7 @@ impl Sessions {
             };
             // Before what comes of it.
             self.metrics.journal.note(Kind::Moved, news);
+            tell(moved);
         }
         for row in leaving {
             row.lose_leg(LegEnd::Moved);

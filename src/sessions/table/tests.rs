@@ -100,11 +100,11 @@ async fn a_move_is_called_back_when_its_stream_is_placed_elsewhere_since_it_was_
     publisher.allow_hold();
     let (order, _) = MoveOrder::new(one.clone(), two.clone(), MoveCause::Operator);
     assert!(publisher.order_move(order));
-    table.end_elsewhere(&publisher.key, &one);
+    table.end_elsewhere(&publisher.key, &one, |_| ());
     publisher.goes_to(&two);
     table.end_players_elsewhere(&publisher.key, &two);
     assert!(!publisher.is_called_back(), "it goes where its stream is");
-    table.end_elsewhere(&publisher.key, &one);
+    table.end_elsewhere(&publisher.key, &one, |_| ());
     assert!(publisher.is_called_back());
     assert_eq!(publisher.aside().holds.lost(), None, "it is there");
 }
