@@ -101,7 +101,7 @@ fn roll(test: &str, plan: &Plan) {
 
     let update_began = Instant::now();
     let (gone, _successors) = replace_all(pods, &service, plan);
-    wait_all_live(&clients);
+    wait_all_back(&clients);
     let update_took = update_began.elapsed();
     let knocks = knocking.stop();
     report(&clients, &knocks, &gone, update_took);
@@ -113,11 +113,6 @@ fn roll(test: &str, plan: &Plan) {
     for client in &clients {
         let met = client.met();
         assert!(met.refused.is_empty(), "{}: {:?}", client.name, met.refused);
-        assert!(
-            !met.gaps.is_empty(),
-            "{}: it was on an old pod",
-            client.name
-        );
         let longest = met.gaps.iter().max().copied().unwrap_or_default();
         assert!(longest <= BACK_WITHIN, "{}: {:?}", client.name, met.gaps);
         if client.publishes {
@@ -391,6 +386,17 @@ fn wait_all_live(clients: &[Client]) {
     for client in clients {
         wait_for(&client.name, PATIENCE, || {
             client.met().is_live.then_some(())
+        });
+    }
+}
+
+/// Each was on an old pod. A player takes a moment to notice that its pod has gone, and counts as live until then, so that only
+/// its return tells.
+fn wait_all_back(clients: &[Client]) {
+    for client in clients {
+        wait_for(&format!("{} is back", client.name), PATIENCE, || {
+            let met = client.met();
+            (met.is_live && !met.gaps.is_empty()).then_some(())
         });
     }
 }
