@@ -268,15 +268,18 @@ pub(super) async fn end_stream(
         Ok(stream) => stream,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
-    let key = system.proxy.key(&stream);
-    let rows = system.proxy.sessions().list();
-    let is_meant = |row: &Row| {
-        let origin = asked.origin.as_deref();
-        let is_there = |wanted| row.origin().is_some_and(|origin| origin.as_str() == wanted);
-        origin.is_none_or(is_there) && system.proxy.key(&row.request.stream) == key
+    let (key, only_on) = (system.proxy.key(&stream), asked.origin.clone());
+    let end_own = move |system: &System| {
+        let rows = system.proxy.sessions().list();
+        let is_meant = |row: &Row| {
+            let is_there =
+                |wanted: &str| row.origin().is_some_and(|origin| origin.as_str() == wanted);
+            only_on.as_deref().is_none_or(is_there) && system.proxy.key(&row.request.stream) == key
+        };
+        let of_it = rows.iter().filter(|row| !row.has_ended() && is_meant(row));
+        of_it.inspect(|row| row.end(EndReason::Kicked)).count() as u64
     };
-    let of_it = rows.iter().filter(|row| !row.has_ended() && is_meant(row));
-    let mut ended = of_it.inspect(|row| row.end(EndReason::Kicked)).count() as u64;
+    let mut ended = system.looked(end_own).await;
     let mut path = format!("/api/v1/streams/{}", escaped(&stream.to_string()));
     if let Some(origin) = &asked.origin {
         path = format!("{path}?origin={}", escaped(origin));
