@@ -25,7 +25,8 @@ use crate::sessions::{Direction, Request};
 struct Crowd {
     at: SocketAddr,
     stop: CancellationToken,
-    /// For how many microseconds the thread that accepts connections did nothing else, at most, since this was taken last.
+    /// For how many microseconds the thread that accepts connections was busy with other things in one go, at most, since this was
+    /// taken last.
     held: Arc<AtomicU64>,
 }
 
@@ -87,17 +88,24 @@ async fn crowd() -> Crowd {
     Crowd { at, stop, held }
 }
 
-/// Looks every millisecond how late it is, for ever.
+/// Looks every millisecond how long the thread that it is on was busy since, for ever. How late it is would also tell how long
+/// other threads kept the processors.
 async fn note_held(held: Arc<AtomicU64>) {
-    const EACH: Duration = Duration::from_millis(1);
+    let mut before = busy_for();
     loop {
-        let begun = Instant::now();
-        tokio::time::sleep(EACH).await;
-        // Timers are exact to a millisecond.
-        let late = begun.elapsed().saturating_sub(EACH * 2);
-        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-        held.fetch_max(late, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let now = busy_for();
+        let busy = u64::try_from((now - before).as_micros()).unwrap_or(u64::MAX);
+        held.fetch_max(busy, Ordering::Relaxed);
+        before = now;
     }
+}
+
+/// For how long this thread has had a processor (proc(5), `schedstat`).
+fn busy_for() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
 /// Fills what is kept of the past, opens all sessions, and counts bytes for each of them every second from then on, for
