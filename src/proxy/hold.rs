@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::Protocol;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Proxy;
@@ -24,8 +25,15 @@ pub async fn run(proxy: Proxy) {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        set_windows(&proxy);
-        let blocked = blocked(&proxy);
+        // Where there are many sessions, a look at all of them would keep the thread of this task from accepting connections.
+        let looked_at = proxy.clone();
+        let look = spawn_blocking(move || {
+            let publishers = held_publishers(&looked_at);
+            set_windows(&publishers);
+            blocked(publishers)
+        });
+        // A panic is in the log, and ends this round alone.
+        let blocked = look.await.unwrap_or_default();
         let checks = blocked.into_iter().map(|(origin, rows)| {
             let silence = proxy.silence();
             async move {
@@ -44,14 +52,18 @@ pub async fn run(proxy: Proxy) {
     }
 }
 
-/// The publishers that may be held, by the origin that takes nothing from them.
-fn blocked(proxy: &Proxy) -> BTreeMap<OriginId, Vec<Arc<Row>>> {
+fn held_publishers(proxy: &Proxy) -> Vec<Arc<Row>> {
+    let may_be_held = |row: &Row| row.request.protocol == Protocol::Rtmp && row.may_be_held();
+    proxy.sessions().matching(may_be_held)
+}
+
+/// Those from whom their origin takes nothing, by that origin.
+fn blocked(publishers: Vec<Arc<Row>>) -> BTreeMap<OriginId, Vec<Arc<Row>>> {
     let mut blocked: BTreeMap<OriginId, Vec<Arc<Row>>> = BTreeMap::new();
-    let takes_nothing = |row: &Row| {
-        row.request.protocol == Protocol::Rtmp && row.may_be_held() && is_silent(row, ASKED_AFTER)
-    };
-    for row in proxy.sessions().matching(takes_nothing) {
-        if let Some(origin) = row.origin() {
+    for row in publishers {
+        if is_silent(&row, ASKED_AFTER)
+            && let Some(origin) = row.origin()
+        {
             blocked.entry(origin).or_default().push(row);
         }
     }
@@ -65,14 +77,10 @@ fn is_silent(row: &Row, time: Duration) -> bool {
 
 /// Origins are asked to acknowledge what slow publishers send: the kernels between us and an origin take seconds of it
 /// before a write is blocked. From fast ones they are full soon enough, and nobody is asked.
-fn set_windows(proxy: &Proxy) {
-    let slow = |row: &Row| {
-        row.request.protocol == Protocol::Rtmp
-            && row.may_be_held()
-            && row.state() == State::Relaying
-            && row.age() >= RATE_KNOWN_AFTER
-    };
-    for row in proxy.sessions().matching(slow) {
+fn set_windows(publishers: &[Arc<Row>]) {
+    let is_known =
+        |row: &&Arc<Row>| row.state() == State::Relaying && row.age() >= RATE_KNOWN_AFTER;
+    for row in publishers.iter().filter(is_known) {
         let (bps, window) = (row.bps(Direction::ToOrigin), row.window());
         let wanted = match bps {
             0 => continue,
