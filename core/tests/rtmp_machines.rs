@@ -3,6 +3,7 @@
 
 use hex_literal::hex;
 use proptest::prelude::*;
+use sluicegate_core::dialect::RtmpAddress;
 use sluicegate_core::rtmp::amf0::{Amf0Error, Value};
 use sluicegate_core::rtmp::chunk::{ChunkError, ChunkReader, ChunkWriter};
 use sluicegate_core::rtmp::client::{Client, ClientError, ClientEvent};
@@ -251,6 +252,48 @@ fn real_clients_are_identified_in_their_own_order() {
             });
             assert_eq!(identified.answered, answers.collect::<Vec<_>>(), "{client}");
         }
+    }
+}
+
+/// nginx-rtmp reads the app of `connect`, so there are encoders and cameras that send nothing else.
+#[test]
+fn without_a_tc_url_the_app_is_the_address() {
+    let rows = [
+        ("both", Some("live"), Some(TC_URL), TC_URL),
+        ("only an app", Some("live"), None, "live"),
+        ("an empty tcUrl", Some("live"), Some(""), "live"),
+        ("an app with a query", Some("live?k=v"), None, "live?k=v"),
+        ("only a tcUrl, as SRS edges", None, Some(TC_URL), TC_URL),
+        ("neither", None, None, ""),
+    ];
+    for (cause, app, tc_url, expected) in rows {
+        let named = [("app", app), ("tcUrl", tc_url)];
+        let named = named.into_iter().filter_map(|(name, text)| {
+            let text = text?;
+            Some((name.to_owned(), text.into()))
+        });
+        let connect = Command {
+            object: Value::Object(named.collect()),
+            ..Command::call("connect", 1.0, vec![])
+        };
+        let mut server = shaken(Server::identifying(SEED, None));
+        let publish = call(1, "publish", 2.0, &["a".into()]);
+        server
+            .feed(&wire(&[Message::command(0, &connect), publish]))
+            .unwrap();
+        let identified = server.into_identified().unwrap();
+        assert_eq!(identified.request.tc_url, expected, "{cause}");
+        // Whatever it sent, an origin that is asked in another way is told both.
+        let address = RtmpAddress {
+            tc_url: "rtmp://h/other".to_owned(),
+            app: "other".to_owned(),
+            name: "b".to_owned(),
+        };
+        let renamed = identified.renamed(&address);
+        let (_, connect) = renamed.commands.first().unwrap();
+        let told = ["app", "tcUrl"].map(|name| connect.object.field(name));
+        let told = told.map(|told| told.and_then(Value::as_str));
+        assert_eq!(told, [Some("other"), Some("rtmp://h/other")], "{cause}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sluicegate_core::dialect::Dialect;
+use sluicegate_core::dialect::{Dialect, RtmpAsked};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::amf0::Value;
@@ -173,7 +173,11 @@ async fn ask(
     let (client, local) = (request.client, recipe.local);
     let socket = shared.dialer.dial(&attempt, client, local).await?;
     let tc_url = match &recipe.tc_url {
-        Some(tc_url) => tc_url.to_string(),
+        Some(tc_url) => {
+            let (tc_url, name) = (&**tc_url, &*recipe.name);
+            let host = attempt.target.host_for(&request.stream);
+            RtmpAsked { tc_url, name }.tc_url_at(&host).into_owned()
+        }
         None => tc_url(&request.stream, &attempt),
     };
     let address = address(

@@ -1,8 +1,11 @@
 //! What clients and origins say to each other passes unchanged.
 
 use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::message::{Command, EnhancedRtmp, Message};
 use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::house::{Guest, House, Manner, Stub, until, video};
 
@@ -135,6 +138,53 @@ async fn a_stream_is_unpublished_and_published_again_on_one_connection() {
         "the origin's second status passes"
     );
     assert_eq!(origin.connections(), 1);
+}
+
+/// As old encoders and some hardware ask: everything at once, with the app alone in `connect`.
+#[tokio::test]
+async fn an_encoder_that_sends_no_tc_url_is_placed_by_its_app() {
+    let origins = ["srs", "mediamtx", "nginx-rtmp"];
+    for dialect in origins {
+        let house = House::open("").await;
+        let origin = Stub::start(Manner::Grants).await;
+        let port = origin.at.port();
+        let endpoints = format!(r#""rtmp":["{port}"],"dialect":"{dialect}""#);
+        house.register_with("one", &endpoints);
+        let mut encoder = TcpStream::connect(house.at.rtmp).await.expect("it listens");
+        let hello = [&[3][..], &[0; 1536]].concat();
+        encoder.write_all(&hello).await.expect("it reads");
+        let mut answer = [0; 1 + 2 * 1536];
+        encoder.read_exact(&mut answer).await.expect("a handshake");
+        let mut out = answer[1..=1536].to_vec();
+        let connect = Command {
+            object: Value::Object(vec![("app".to_owned(), "live".into())]),
+            ..Command::call("connect", 1.0, Vec::new())
+        };
+        let publish = Command::call("publish", 3.0, vec!["a".into(), "live".into()]);
+        let commands = [
+            (0, connect),
+            (0, Command::call("createStream", 2.0, Vec::new())),
+            (1, publish),
+        ];
+        for (stream_id, command) in &commands {
+            ChunkWriter::new(128).write(3, &Message::command(*stream_id, command), &mut out);
+        }
+        encoder.write_all(&out).await.expect("it reads");
+        until("its request at the origin", || {
+            !origin.seen.lock().unwrap().requests.is_empty()
+        })
+        .await;
+        until("its session", || {
+            house.origin_of("live/a").as_deref() == Some("one")
+        })
+        .await;
+        let request = origin.request();
+        let app = request.connect.object.field("app");
+        let told = format!("rtmp://127.0.0.1:{port}/live");
+        assert_eq!(request.tc_url, told, "{dialect}");
+        assert_eq!(app, Some(&"live".into()), "{dialect}");
+        assert_eq!(request.name, "a", "{dialect}");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::stream::{
 /// An RTMP request as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtmpAsked<'a> {
-    /// The `tcUrl` of the client's `connect`.
+    /// The `tcUrl` of the client's `connect`, or its `app` alone.
     pub tc_url: &'a str,
     /// The name in its `publish` or `play`; may be empty.
     pub name: &'a str,
@@ -99,6 +99,17 @@ impl<'a> RtmpAsked<'a> {
     /// The host and port that the client used, if its tcUrl names them.
     pub fn host(&self) -> Option<&'a str> {
         split_authority(unquote(self.tc_url)).0
+    }
+
+    /// The tcUrl for an origin, with `host` in it where the client named none: some servers take no `connect` without.
+    pub fn tc_url_at(&self, host: &str) -> Cow<'a, str> {
+        match self.host() {
+            Some(_) => Cow::Borrowed(self.tc_url),
+            None => {
+                let path = unquote(self.tc_url).trim_start_matches('/');
+                Cow::Owned(format!("rtmp://{host}/{path}"))
+            }
+        }
     }
 
     /// The queries of the tcUrl and of the name.
@@ -318,6 +329,29 @@ pub(super) const NO_DIRECTION: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_is_told_a_whole_address() {
+        let rows = [
+            (
+                "whole",
+                "rtmp://h.example/live?k=v",
+                "rtmp://h.example/live?k=v",
+            ),
+            ("an app alone", "live?k=v", "rtmp://10.0.0.2:1935/live?k=v"),
+            ("with a slash", "/live", "rtmp://10.0.0.2:1935/live"),
+            (
+                "in quotation marks",
+                "\"live\"",
+                "rtmp://10.0.0.2:1935/live",
+            ),
+            ("nothing", "", "rtmp://10.0.0.2:1935/"),
+        ];
+        for (cause, tc_url, expected) in rows {
+            let asked = RtmpAsked { tc_url, name: "a" };
+            assert_eq!(asked.tc_url_at("10.0.0.2:1935"), expected, "{cause}");
+        }
+    }
 
     #[test]
     fn what_a_redirect_asks_for() {

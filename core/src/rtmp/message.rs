@@ -276,6 +276,14 @@ impl Command {
         )
     }
 
+    /// The address that a `connect` is for: its `tcUrl`, or its `app` where an old encoder sends that alone, as nginx-rtmp
+    /// reads it. An `app` names no host.
+    pub fn connect_address(&self) -> &str {
+        let text = |name| self.object.field(name).and_then(Value::as_str);
+        let tc_url = text("tcUrl").filter(|tc_url| !tc_url.is_empty());
+        tc_url.or_else(|| text("app")).unwrap_or_default()
+    }
+
     /// The stream that a `publish`, `play` or `play2` names (`play2` wraps it in an object).
     pub fn stream_name(&self) -> Option<&str> {
         let first = self.arguments.first()?;

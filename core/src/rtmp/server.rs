@@ -71,7 +71,7 @@ pub enum ServerEvent {
 pub struct StreamRequest {
     /// Publish or play.
     pub action: Action,
-    /// The `tcUrl` of the connection, as sent.
+    /// The `tcUrl` of the connection, as sent; its `app` where it has no `tcUrl`.
     pub tc_url: String,
     /// The stream's name as sent, including its query.
     pub name: String,
@@ -588,15 +588,9 @@ impl Server {
             .connect
             .clone()
             .unwrap_or_else(|| Command::call("connect", 1.0, Vec::new()));
-        let tc_url = connect
-            .object
-            .field("tcUrl")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
         let request = StreamRequest {
             action,
-            tc_url,
+            tc_url: connect.connect_address().to_owned(),
             name: name.clone(),
             stream_id,
             command,
@@ -751,12 +745,13 @@ fn rename(command: &mut Command, address: &RtmpAddress) {
     match command.name.as_str() {
         "connect" => {
             if let Value::Object(fields) | Value::EcmaArray(fields) = &mut command.object {
-                for (name, value) in fields {
-                    match name.as_str() {
-                        "app" => *value = address.app.as_str().into(),
-                        "tcUrl" => *value = address.tc_url.as_str().into(),
-                        _ => {}
+                for (name, text) in [("app", &address.app), ("tcUrl", &address.tc_url)] {
+                    if !fields.iter().any(|(field, _)| field == name) {
+                        fields.push((name.to_owned(), Value::Null));
                     }
+                    // Each one: readers differ in which of two counts.
+                    let named = fields.iter_mut().filter(|(field, _)| field == name);
+                    named.for_each(|(_, value)| *value = text.as_str().into());
                 }
             }
         }

@@ -14,7 +14,7 @@ pub(super) fn welcome(proxy: &Proxy, connect: &Command, ends: Ends) -> Welcome {
         let field = connect.object.field(name);
         field.and_then(Value::as_str).unwrap_or_default()
     };
-    let tc_url = text("tcUrl");
+    let tc_url = connect.connect_address();
     let (dialect, _) = proxy
         .dialects()
         .of(RtmpAsked { tc_url, name: "" }.host(), ends.local.port());

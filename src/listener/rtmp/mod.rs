@@ -1,6 +1,7 @@
 //! RTMP: the client is answered up to its `publish` or `play`, joined with the origin of its stream, and from
 //! then on watched, not translated.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::Either;
 use sluicegate_core::access::challenge::Answer;
 use sluicegate_core::access::credentials::Credentials;
-use sluicegate_core::dialect::RtmpAsked;
+use sluicegate_core::dialect::{RtmpAddress, RtmpAsked, Unsayable};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
 use sluicegate_core::place::leg::LegEnd;
@@ -358,11 +359,7 @@ impl Rtmp {
         } = asking;
         let note = |own| *said.lock().unwrap_or_else(PoisonError::into_inner) = own;
         note(None);
-        let named = RtmpAsked {
-            tc_url: &identified.request.tc_url,
-            name: &identified.request.name,
-        };
-        let address = attempt.naming.rtmp(identified.dialect, stream, &named)?;
+        let address = address_at(&attempt, stream, identified)?;
         let address = match elsewhere.follow(proxy.registry(), &mut attempt) {
             Some(Redirect { url, whole }) => {
                 let asked = address.clone().unwrap_or_else(|| identified.address());
@@ -491,6 +488,29 @@ impl Interrupted {
             Self::Steps => DialError::Failed("hands out another stream id each time".to_owned()),
         }
     }
+}
+
+/// The address that the origin of `attempt` is asked by; `None` when the client's passes as it came.
+fn address_at(
+    attempt: &Attempt,
+    stream: &StreamUrl,
+    identified: &Identified,
+) -> Result<Option<RtmpAddress>, Unsayable> {
+    let StreamRequest { tc_url, name, .. } = &identified.request;
+    let asked = RtmpAsked { tc_url, name };
+    let tc_url = asked.tc_url_at(&attempt.target.host_for(stream));
+    let asked = RtmpAsked {
+        tc_url: &tc_url,
+        name,
+    };
+    let address = attempt.naming.rtmp(identified.dialect, stream, &asked)?;
+    Ok(match tc_url {
+        Cow::Borrowed(_) => address,
+        Cow::Owned(tc_url) => Some(address.unwrap_or_else(|| RtmpAddress {
+            tc_url,
+            ..identified.address()
+        })),
+    })
 }
 
 /// Exchanges bytes with an origin until it speaks of the stream.
@@ -758,7 +778,7 @@ fn with_connect(shown: Credentials, request: &StreamRequest) -> Credentials {
     };
     let page = Some(said("pageUrl")).filter(|page| !page.is_empty());
     shown.with_surroundings(page, None).with_connect(
-        &request.tc_url,
+        said("tcUrl"),
         said("flashVer"),
         said("swfUrl"),
     )
