@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sluicegate::sessions::{EndReason, State};
-use sluicegate_core::rtmp::message::{Message, kind};
+use sluicegate_core::rtmp::amf0::Value as Amf0;
+use sluicegate_core::rtmp::message::{Command, Message, kind};
 use sluicegate_core::stream::Action;
 
 use crate::house::{Guest, House, Manner, Stub, get, post, until, until_told, video};
@@ -135,6 +136,30 @@ async fn a_publisher_outlives_the_death_of_its_origin() {
     house.register("two", two.at);
     one.kill().await;
     goes_on(&house, &mut guest, &two, &["closed", "reset"]).await;
+}
+
+/// However a client gives up the second stream, the first has its publisher all the same.
+#[tokio::test]
+async fn a_publisher_that_gave_up_a_refused_stream_is_held() {
+    let stops = [
+        Command::call("closeStream", 0.0, Vec::new()),
+        Command::call("publish", 0.0, vec![Amf0::Boolean(false)]),
+    ];
+    for stop in stops {
+        let (house, mut one, mut guest) = on_air("").await;
+        let two = Stub::start(Manner::Grants).await;
+        house.register("two", two.at);
+        let second = guest.stream_id() + 1;
+        let create = Command::call("createStream", 7.0, Vec::new());
+        guest.tell(0, &create).await;
+        let publish = Command::call("publish", 8.0, vec!["b".into(), "live".into()]);
+        guest.tell(second, &publish).await;
+        let refused = |guest: &Guest| guest.code() == "NetStream.Publish.BadName";
+        assert!(guest.read_until(refused).await, "{stop:?}");
+        guest.tell(second, &stop).await;
+        one.kill().await;
+        goes_on(&house, &mut guest, &two, &["closed", "reset"]).await;
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
 //! What clients and origins say to each other passes unchanged.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
+use sluicegate::demo::origin::EmbeddedOrigin;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::message::{Command, EnhancedRtmp, Message};
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::house::{Guest, House, Manner, Stub, until, video};
+use crate::house::{Guest, House, Manner, PATIENCE, Stub, until, video};
 
 #[tokio::test]
 async fn a_publisher_and_a_player_are_joined_with_the_same_origin() {
@@ -185,6 +189,50 @@ async fn an_encoder_that_sends_no_tc_url_is_placed_by_its_app() {
         assert_eq!(app, Some(&"live".into()), "{dialect}");
         assert_eq!(request.name, "a", "{dialect}");
     }
+}
+
+/// Flash's `publish(false)`, and `publish("")` where the app is not the whole name.
+#[tokio::test]
+async fn a_publisher_that_stops_leaves_its_origin() {
+    let house = House::open("").await;
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let origin = EmbeddedOrigin::bind(free, free).await.expect("free ports");
+    house.register("one", origin.rtmp());
+    let publishes = async |count: usize| {
+        let mut seen = origin.watch();
+        let heard = seen.wait_for(|seen| seen.publishers().count() == count);
+        timeout(PATIENCE, heard)
+            .await
+            .expect("in time")
+            .expect("it is there");
+    };
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    publishes(1).await;
+    let stop = Command::call("publish", 0.0, vec![Value::Boolean(false)]);
+    publisher.command(&stop).await;
+    let stopped = |guest: &Guest| guest.code() == "NetStream.Unpublish.Success";
+    assert!(publisher.read_until(stopped).await, "the origin's words");
+    publishes(0).await;
+
+    let again = Command::call("publish", 7.0, vec!["a".into(), "live".into()]);
+    publisher.command(&again).await;
+    assert!(publisher.read_until(Guest::has_started).await);
+    publishes(1).await;
+    let nothing = Command::call("publish", 8.0, vec!["".into(), "live".into()]);
+    publisher.command(&nothing).await;
+    publisher.read_to_end().await;
+    assert_eq!(publisher.code(), "NetStream.Publish.BadName");
+    assert_eq!(
+        publisher.words(),
+        "this connection carries __defaultVhost__/live/a, and the client asked for a stream without a name"
+    );
+    publishes(0).await;
+    house.until_sessions(0).await;
+
+    let mut nameless = house.ask(Action::Publish, "live/").await;
+    nameless.read_to_end().await;
+    assert_eq!(nameless.code(), "NetStream.Publish.BadName");
+    assert_eq!(nameless.words(), "no stream is named");
 }
 
 #[tokio::test]

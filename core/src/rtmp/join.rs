@@ -678,17 +678,12 @@ impl Watch for ClientWatch {
             self.used.push(command.transaction_id);
         }
         match command.name.as_str() {
-            "publish" | "play" | "play2" => {}
             _ if command.ends_stream() => {
                 self.left |= self.asked && !self.is_of_another(header, &command);
                 return replayed;
             }
+            "publish" | "play" | "play2" => {}
             _ => return replayed,
-        }
-        // `false` in place of a name means stop, so it names no new stream.
-        if command.arguments.first() == Some(&Value::Boolean(false)) {
-            self.left |= self.asked;
-            return replayed;
         }
         if !self.asked {
             self.asked = true;

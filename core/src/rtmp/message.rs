@@ -270,10 +270,12 @@ impl Command {
 
     /// Whether it gives up a stream.
     pub fn ends_stream(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "FCUnpublish" | "closeStream" | "deleteStream"
-        )
+        match self.name.as_str() {
+            "FCUnpublish" | "closeStream" | "deleteStream" => true,
+            // Flash's `publish(false)` and `play(false)`.
+            "play" | "play2" | "publish" => self.arguments.first() == Some(&Value::Boolean(false)),
+            _ => false,
+        }
     }
 
     /// The address that a `connect` is for: its `tcUrl`, or its `app` where an old encoder sends that alone, as nginx-rtmp

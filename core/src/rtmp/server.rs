@@ -576,14 +576,12 @@ impl Server {
         stream_id: u32,
         command: Command,
     ) -> Result<(), ServerError> {
-        let Some(name) = command.stream_name().map(str::to_owned) else {
-            // `false` in place of a name means stop.
-            if command.arguments.first() != Some(&Value::Boolean(false)) {
-                return Err(ServerError::NoName(action));
-            }
+        if command.ends_stream() {
             self.close(|stream| stream.id == stream_id);
             return Ok(());
-        };
+        }
+        let name = command.stream_name().map(str::to_owned);
+        let name = name.ok_or(ServerError::NoName(action))?;
         let connect = self
             .connect
             .clone()

@@ -69,11 +69,14 @@ async fn say_no(client: &mut Wire, asked: StatusFor, code: &str, words: &str) ->
 /// What a client hears that asks for the stream `name` on the connection of another session.
 pub(super) fn carries_another(row: &Row, name: &str, is_over: bool) -> String {
     let does = if is_over { "was for" } else { "carries" };
-    format!(
-        "this connection {does} {}, and one connection carries one stream: open another one for {}",
-        row.request.stream,
-        name.split('?').next().unwrap_or_default()
-    )
+    let carries = format!("this connection {does} {}", row.request.stream);
+    match name.split('?').next().unwrap_or_default() {
+        // Some old encoders stop so.
+        "" => format!("{carries}, and the client asked for a stream without a name"),
+        name => {
+            format!("{carries}, and one connection carries one stream: open another one for {name}")
+        }
+    }
 }
 
 /// Whether a client is an SRS edge, which says so after its `connect` object and follows what other clients take for
