@@ -465,13 +465,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
+    use sluicegate_core::stream::Action;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::sessions::{Limits, OpenRow, Request, Sessions};
+    use crate::sessions::OpenRow;
+    use crate::sessions::fixture::{opened, sessions};
 
     struct Identity;
 
@@ -494,26 +494,7 @@ mod tests {
     }
 
     fn open_row() -> OpenRow {
-        let limits = Limits {
-            publisher_idle: Duration::from_secs(30),
-            player_idle: Duration::from_secs(30),
-            play_wait: Duration::from_secs(30),
-            write_stall: Duration::from_secs(30),
-            max: 1,
-        };
-        let request = Request {
-            stream: StreamUrl::new("", "live", "a").unwrap(),
-            action: Action::Play,
-            protocol: Protocol::Rtmp,
-            client: "192.0.2.1:5000".parse().unwrap(),
-            by_way_of: None,
-            bond: None,
-            credentials: None,
-        };
-        let key = VhostRule::Ignored.key(&request.stream);
-        Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
-            .open(request, key)
-            .unwrap()
+        opened(&sessions(1), Action::Play).unwrap()
     }
 
     #[tokio::test]

@@ -374,36 +374,13 @@ fn note(row: &Row, order: &MoveOrder, stage: &MoveStage) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use sluicegate_core::stream::VhostRule;
-
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::sessions::{Limits, Request, Sessions};
+    use crate::sessions::fixture::{opened, sessions};
 
     /// Who hears that a move is over may order the next one at once.
     #[tokio::test]
     async fn another_move_may_be_ordered_when_one_is_told_to_be_over() {
-        let limits = Limits {
-            publisher_idle: Duration::from_secs(30),
-            player_idle: Duration::from_secs(30),
-            play_wait: Duration::from_secs(30),
-            write_stall: Duration::from_secs(30),
-            max: 1,
-        };
-        let request = Request {
-            stream: StreamUrl::new("", "live", "a").unwrap(),
-            action: Action::Publish,
-            protocol: Protocol::Rtmp,
-            client: "192.0.2.1:5000".parse().unwrap(),
-            by_way_of: None,
-            bond: None,
-            credentials: None,
-        };
-        let key = VhostRule::Ignored.key(&request.stream);
-        let table = Arc::new(Sessions::new(limits, Arc::new(Metrics::new())));
-        let publisher = table.open(request, key).unwrap();
+        let publisher = opened(&sessions(1), Action::Publish).unwrap();
         let order = || {
             let origins = ["one", "two"].map(OriginId::from);
             let [from, to] = origins;

@@ -3,6 +3,8 @@
 mod acks;
 mod bans;
 mod end;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod held;
 mod leg;
 mod lines;

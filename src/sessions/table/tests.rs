@@ -1,33 +1,8 @@
-use sluicegate_core::stream::{Protocol, VhostRule};
 use tokio::time::Instant;
 
+use super::super::fixture::{opened, sessions};
 use super::super::{FEW, Loss, MoveCause, MoveOrder};
 use super::*;
-
-fn sessions(max: usize) -> Arc<Sessions> {
-    let limits = Limits {
-        publisher_idle: Duration::from_secs(30),
-        player_idle: Duration::from_secs(30),
-        play_wait: Duration::from_secs(600),
-        write_stall: Duration::from_secs(20),
-        max,
-    };
-    Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
-}
-
-fn opened(table: &Arc<Sessions>, action: Action) -> Option<OpenRow> {
-    let request = Request {
-        stream: StreamUrl::new("", "live", "a").unwrap(),
-        action,
-        protocol: Protocol::Rtmp,
-        client: "192.0.2.1:5000".parse().unwrap(),
-        by_way_of: None,
-        bond: None,
-        credentials: None,
-    };
-    let key = VhostRule::Ignored.key(&request.stream);
-    table.open(request, key)
-}
 
 /// A player with a leg to `one`.
 fn playing(table: &Arc<Sessions>) -> OpenRow {
