@@ -84,7 +84,7 @@ pub struct System {
     begun: Begun,
     /// Whoever changes what is wanted of an origin holds it: of the last two, one stays.
     duties: Arc<tokio::sync::Mutex<()>>,
-    /// Whoever looks at whole tables holds the one place.
+    /// One permit: only one request at a time goes through a whole table.
     looks: Arc<Semaphore>,
     taps: Arc<Semaphore>,
     previews: Arc<Semaphore>,
@@ -400,7 +400,7 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     joined(spawn_blocking(work)).await
 }
 
-/// Does `work` to its end, also where whoever waits for it is gone by then.
+/// Runs `work` to completion, even if the client that asked for it has disconnected by then.
 async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     joined(tokio::spawn(work)).await
 }

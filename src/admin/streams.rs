@@ -416,8 +416,8 @@ impl KeptStreams {
         (rows, begins)
     }
 
-    /// Makes them again while nobody waits for it. False if nobody has looked lately: nothing is kept then, and whoever looks
-    /// next begins anew.
+    /// Rebuilds the list in the background. False if nobody has asked for it lately: then it is dropped, and the next request
+    /// starts over.
     fn renew(&self, make: impl FnOnce() -> Vec<OwnStream>) -> bool {
         {
             let mut kept = self.lock();

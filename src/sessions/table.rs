@@ -28,7 +28,7 @@ use crate::unix_time;
 /// How long the parts of a session may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Between a publisher and its origin nothing may pass for so long.
+    /// How long nothing may pass between a publisher and its origin.
     pub publisher_idle: Duration,
     /// How long an origin that has sent media may send nothing to a player, unless the player sends media itself.
     pub player_idle: Duration,
@@ -36,7 +36,7 @@ pub struct Limits {
     pub play_wait: Duration,
     /// How long a receiver may take nothing.
     pub write_stall: Duration,
-    /// So many sessions at once.
+    /// Maximum concurrent sessions.
     pub max: usize,
 }
 
