@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, TE};
@@ -18,10 +18,11 @@ use tokio::time::timeout;
 use crate::api::{Envelope, Problem, Session, Sessions};
 use crate::cli::not_empty;
 use crate::cli::operate::proxy_of;
-use crate::config::{Credential, Environment};
+use crate::config::{Credential, Environment, URL_VARIABLE};
 use crate::net::http::status_words;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
+use crate::origin::probe::plain;
 use crate::value::Secret;
 use crate::value::url::server_of;
 
@@ -155,7 +156,14 @@ impl SystemApi {
         let connected = Connector::unrestricted()
             .connect(&self.target, TIME_LIMIT)
             .await;
-        let stream = connected.with_context(|| format!("cannot reach {}", self.authority))?;
+        let stream = connected.map_err(|error| {
+            anyhow!(
+                "cannot reach {}: {}; if the system API listens elsewhere (system.listen), say where with --proxy or in \
+                 {URL_VARIABLE}",
+                self.authority,
+                plain(&error)
+            )
+        })?;
         let mut request = Request::builder()
             .uri(path)
             .header(HOST, &self.authority)

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::{EndedCount, Origins};
-use crate::config::{ConfigError, Environment};
+use crate::config::{ConfigError, Environment, URL_VARIABLE};
 use crate::lookup::Explanation;
 use crate::origin::connect::Connector;
 use crate::origin::fetch::{self, FetchError, escaped};
@@ -80,7 +80,10 @@ pub enum OperateError {
     #[error(transparent)]
     Environment(#[from] ConfigError),
     /// No proxy answers there.
-    #[error("no proxy answers at {0}: {1}")]
+    #[error(
+        "no proxy answers at {0}: {1}; if its system API listens elsewhere (system.listen), say where with --to \
+         (move: --proxy) or in {URL_VARIABLE}, such as http://HOST:PORT"
+    )]
     Unreachable(Url, FetchError),
     /// The proxy refused.
     #[error("{0}")]
@@ -346,8 +349,10 @@ impl ProxyClient {
             LONGEST_ANSWER,
         )
         .await;
-        let (status, body) =
-            asked.map_err(|error| OperateError::Unreachable(self.at.clone(), error))?;
+        let (status, body) = asked.map_err(|error| match error {
+            FetchError::NotAToken => OperateError::Denied(error.to_string()),
+            error => OperateError::Unreachable(self.at.clone(), error),
+        })?;
         let document: Option<Value> = serde_json::from_slice(&body).ok();
         let words = document
             .as_ref()
@@ -386,3 +391,47 @@ impl ProxyClient {
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Maximum bytes of an answer: the table of a hundred thousand sessions.
 const LONGEST_ANSWER: usize = 128 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Verb};
+
+    #[tokio::test]
+    async fn who_asks_at_the_wrong_port_is_told_how_to_name_another() {
+        // Nothing listens where a listener was a moment ago.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        drop(listener);
+        for (token, code, wanted) in [
+            (
+                "sesame",
+                3,
+                &[
+                    "connection refused",
+                    "system.listen",
+                    "--to",
+                    "SLUICEGATE_URL",
+                ][..],
+            ),
+            ("ses\name", 4, &["--token"]),
+        ] {
+            let line = ["sluicegate", "ps", "--to", &url, "--token", token];
+            let Ok(Verb::Ps(ask)) = Cli::try_parse_from(line).map(Cli::verb) else {
+                panic!("it is a verb");
+            };
+            let environment = Environment::new([], "");
+            let error = answer(Command::Ps(ask), &environment).await.unwrap_err();
+            let words = error.to_string();
+            assert_eq!(error.code(), code, "{words}");
+            for part in wanted {
+                assert!(
+                    words.to_lowercase().contains(&part.to_lowercase()),
+                    "{words}"
+                );
+            }
+        }
+    }
+}
