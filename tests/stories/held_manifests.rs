@@ -1,9 +1,13 @@
 //! Viewers of MPEG-DASH whose origin is lost: their manifest stays as it was, and then goes on with a Period of another origin.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sluicegate_core::events::Kind;
 use sluicegate_core::http::periods::NOTHING;
 use sluicegate_core::stream::StreamUrl;
 
+use crate::held_playlists::broken;
 use crate::house::{House, get, until_told};
 use crate::http_pieces::{Packager, Reply};
 use crate::live_manifest::{Show, Watcher};
@@ -51,6 +55,30 @@ async fn watch(
 
 fn nothing() -> (u16, String) {
     (200, String::from_utf8_lossy(NOTHING).into_owned())
+}
+
+#[tokio::test]
+async fn a_manifest_that_breaks_off_stays_as_it_was() {
+    let show = Show::new("a", MORNING, 100);
+    show.makes(9);
+    for (how, reply) in broken(&show.manifest().expect("made")) {
+        let house = House::open(HOLDING).await;
+        let breaks = Arc::new(AtomicBool::new(false));
+        let (is_broken, made) = (Arc::clone(&breaks), show.clone());
+        let _origin = Packager::join(&house, "one", move |target, _| {
+            match is_broken.load(Ordering::Relaxed) {
+                true => reply.clone(),
+                false => answer(&made, target),
+            }
+        })
+        .await;
+        let mut viewer = Watcher::default();
+        watch(&house, &mut viewer, how, |_| true).await;
+        breaks.store(true, Ordering::Relaxed);
+        watch(&house, &mut viewer, how, |_| true).await;
+        assert_eq!((viewer.end, viewer.listed.len()), (9_000, 6), "{how}");
+        assert_eq!(get(house.at.http, "/live/b.mpd").await.0, 502, "{how}");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! Viewers of HLS whose origin is lost: their playlist goes on, with gaps and then at another origin, and its numbers never go
 //! back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use sluicegate_core::access::keys::line;
 use sluicegate_core::stream::StreamUrl;
 
@@ -144,6 +148,74 @@ async fn a_playlist_goes_on_with_gaps_and_then_at_another_origin() {
     assert_eq!(viewer.breaks + viewer.discontinuities as u64, 2);
 }
 
+/// How an origin's answer may end before its end, or be none that can be read.
+pub(crate) fn broken(text: &str) -> Vec<(&'static str, Reply)> {
+    let half = &text.as_bytes()[..text.len() / 2];
+    let ends = |head: &str, body: &[u8]| Reply {
+        bytes: [b"HTTP/1.1 200 OK\r\n", head.as_bytes(), b"\r\n", body].concat(),
+        close: true,
+        ..Reply::default()
+    };
+    let coded = |coding: &str, whole: Vec<u8>| {
+        let coding = format!("Content-Encoding: {coding}\r\n");
+        Reply::ok(&coding, &whole[..whole.len() - 4])
+    };
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    let mut deflate = ZlibEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(text.as_bytes()).expect("memory");
+    deflate.write_all(text.as_bytes()).expect("memory");
+    let length = format!("Content-Length: {}\r\n", text.len());
+    let chunk = [format!("{:x}\r\n", half.len()).as_bytes(), half, b"\r\n"].concat();
+    let too_long = format!("{text}{}\n", "#".repeat(5 << 20));
+    vec![
+        ("shorter than it says", ends(&length, half)),
+        (
+            "chunks without an end",
+            ends("Transfer-Encoding: chunked\r\n", &chunk),
+        ),
+        ("half a gzip", coded("gzip", gzip.finish().expect("memory"))),
+        (
+            "half a deflate",
+            coded("deflate", deflate.finish().expect("memory")),
+        ),
+        ("too long", Reply::ok("", too_long)),
+    ]
+}
+
+#[tokio::test]
+async fn a_playlist_that_breaks_off_is_held_and_never_taken_for_a_whole_one() {
+    let show = Show::new("a", 100);
+    show.makes(9);
+    for (how, reply) in broken(&show.playlist().expect("made")) {
+        let house = House::open(&holding("\"30s\"")).await;
+        let show = Show::new("a", 100);
+        show.makes(9);
+        let breaks = Arc::new(AtomicBool::new(false));
+        let (is_broken, made) = (Arc::clone(&breaks), show.clone());
+        let _origin = Packager::join(&house, "one", move |target, _| {
+            match is_broken.load(Ordering::Relaxed) {
+                true => reply.clone(),
+                false => answer(&made, target),
+            }
+        })
+        .await;
+        let mut viewer = Watcher::default();
+        watch(&house, LIST, &mut viewer, how, |_| true).await;
+        let before = viewer.listed.len();
+        breaks.store(true, Ordering::Relaxed);
+        watch(&house, LIST, &mut viewer, how, |_| true).await;
+        assert_eq!((viewer.end, viewer.listed.len()), (109, before), "{how}");
+        let (status, text) = get(house.at.http, "/live/b.m3u8").await;
+        assert_eq!(status, 502, "{how}: nobody had it: {text}");
+        breaks.store(false, Ordering::Relaxed);
+        show.makes(1);
+        watch(&house, LIST, &mut viewer, how, |viewer| {
+            viewer.uri("a-109.ts").is_some()
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_packager_that_restarts_goes_on_behind_a_discontinuity() {
     let house = House::open(&holding("\"30s\"")).await;
@@ -270,6 +342,45 @@ async fn a_session_that_its_new_origin_does_not_know_is_followed_to_another() {
         second.targets()
     );
     assert!(second.count(&format!("{LIST}?hls_ctx=new")) >= 4);
+}
+
+/// To who has a media playlist, a master playlist is as good as none.
+#[tokio::test]
+async fn a_viewer_is_held_while_its_new_session_has_no_playlist() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let (one, two) = (Show::new("a", 100), Show::new("b", 0));
+    one.makes(9);
+    two.makes(3);
+    let first = Packager::join(&house, "one", move |target, _| {
+        answer_by_session(&one, "old", target)
+    })
+    .await;
+    let (_, master) = get(house.at.http, LIST).await;
+    let list = master.lines().find(|line| !line.starts_with('#'));
+    let list = list.expect("a variant").to_owned();
+    let mut viewer = Watcher::default();
+    watch(&house, &list, &mut viewer, "the first origin", |_| true).await;
+    first.kill();
+    let is_packaged = Arc::new(AtomicBool::new(false));
+    let (there, made) = (two.clone(), Arc::clone(&is_packaged));
+    let second = Packager::join(&house, "two", move |target, _| {
+        let is_there = made.load(Ordering::Relaxed) || !target.ends_with("hls_ctx=new");
+        match is_there {
+            true => answer_by_session(&there, "new", target),
+            false => Reply::missing(),
+        }
+    })
+    .await;
+    let asked = format!("{LIST}?hls_ctx=new");
+    watch(&house, &list, &mut viewer, "no playlist yet", |_| {
+        second.count(&asked) > 0
+    })
+    .await;
+    is_packaged.store(true, Ordering::Relaxed);
+    watch(&house, &list, &mut viewer, "the second origin", |viewer| {
+        viewer.uri("b-2.ts").is_some()
+    })
+    .await;
 }
 
 /// A packager that puts a token of its own into the paths of each answer.

@@ -350,21 +350,25 @@ pub(super) fn may_name_files(target: &str) -> bool {
     Route::of(target) == Route::Other || Form::by_ending(target).is_some()
 }
 
-/// A body that is read here, as UTF-8 in no coding, where it is anything else; `headers` speak of that then.
+/// The whole body of an answer that is read here, as UTF-8 in no coding, and whether it came so. Where it did not, `headers`
+/// speak of what it is now.
 ///
 /// # Errors
-/// Why it cannot be read.
-pub(super) fn plain_text(
+/// Why there is no whole body.
+pub(super) async fn whole_text(
     headers: &mut HeaderMap,
-    body: &Bytes,
-) -> Result<Option<Bytes>, &'static str> {
-    let decoded = coding::decoded(headers, body, MAX_BODY)?;
-    let text = encoding::from_utf16(decoded.as_ref().unwrap_or(body)).map(Bytes::from);
-    let plain = text.or(decoded);
-    if plain.is_some() {
-        forget_encoding(headers);
-    }
-    Ok(plain)
+    answer: LineBody,
+) -> Result<(Bytes, bool), &'static str> {
+    let came = collect(answer).await?;
+    let decoded = coding::decoded(headers, &came, MAX_BODY)?;
+    let text = encoding::from_utf16(decoded.as_ref().unwrap_or(&came)).map(Bytes::from);
+    Ok(match text.or(decoded) {
+        Some(plain) => {
+            forget_encoding(headers);
+            (plain, false)
+        }
+        None => (came, true),
+    })
 }
 
 /// Takes out of a head what it says of an encoding that its body has no longer: of a coding, and of letters.
@@ -387,7 +391,7 @@ fn forget_encoding(headers: &mut HeaderMap) {
 }
 
 /// A body in memory.
-pub(super) async fn collect(answer: LineBody) -> Result<Bytes, &'static str> {
+async fn collect(answer: LineBody) -> Result<Bytes, &'static str> {
     let whole = Limited::new(answer, MAX_BODY).collect();
     match timeout(COLLECT, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

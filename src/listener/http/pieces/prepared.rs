@@ -26,7 +26,7 @@ use super::fetched::Fetched;
 use super::links::expiry;
 use super::named::has_no_end;
 use super::others::OtherOrigin;
-use super::spliced::Shown;
+use super::spliced::{Shown, Unanswered};
 use super::wanted::{Wanted, broken as broken_rule};
 use super::{PieceRequest, TimeLimit, folder_of};
 use crate::listener::http::granted;
@@ -83,11 +83,7 @@ impl PieceRequest {
         &self,
         attempt: &Attempt,
         fetched: Fetched,
-    ) -> Result<Prepared, (StatusCode, String)> {
-        let broken = |words: &str| {
-            let stream = &self.place.request().stream;
-            self.unanswered((StatusCode::BAD_GATEWAY, format!("{stream}: {words}")))
-        };
+    ) -> Result<Prepared, Unanswered> {
         let response = match fetched {
             Fetched::New(response) => response,
             Fetched::Known(known) if self.goes_on_with(attempt, known.body()) => {
@@ -96,7 +92,7 @@ impl PieceRequest {
             Fetched::Known(known) => {
                 let again = known.came().map(line::read_again).transpose();
                 let again = again.ok().flatten();
-                again.ok_or_else(|| broken(NOT_HTTP))?
+                again.ok_or_else(|| self.broken(NOT_HTTP))?
             }
         };
         let asked = self.target_at(attempt).unwrap_or_default();
@@ -106,7 +102,8 @@ impl PieceRequest {
         self.note_no(&attempt.origin, parts.status);
         let mut head = Head {
             status: parts.status,
-            headers: head::for_client(parts.status, parts.headers).map_err(|_| broken(NOT_HTTP))?,
+            headers: head::for_client(parts.status, parts.headers)
+                .map_err(|_| self.broken(NOT_HTTP))?,
             leads: None,
         };
         let folder = folder_of(&asked).filter(|_| self.dialect().is_some());
@@ -120,7 +117,7 @@ impl PieceRequest {
         let Some(form) = form else {
             if self.is_endless(head.status, &answer) {
                 let refused = (StatusCode::FORBIDDEN, UNLISTED.to_owned());
-                return Err(broken_rule(self.wanted.client, refused));
+                return Err(broken_rule(self.wanted.client, refused).into());
             }
             return Ok(Prepared::Passing(head, answer));
         };
@@ -129,16 +126,13 @@ impl PieceRequest {
         let mut unread = Some(answer);
         let mut body = Bytes::new();
         if let Some(answer) = unread.take_if(|_| whole) {
-            body = rewrite::collect(answer).await.map_err(broken)?;
-            if let Some(plain) = rewrite::plain_text(&mut head.headers, &body).map_err(broken)? {
-                is_memorable = false;
-                body = plain;
-            }
-            if form == Form::Playlist
-                && let Some(variant) = Box::pin(self.variant_instead(attempt, &body)).await
-            {
-                body = variant;
-            }
+            let read = self.read_whole(attempt, form, &mut head, answer).await;
+            let is_as_it_came;
+            (body, is_as_it_came) = match read {
+                Ok(read) => read,
+                Err(words) => return Err(self.instead_of_broken(&attempt.origin, words).await),
+            };
+            is_memorable &= is_as_it_came;
         }
         let lives = self.viewer.is_some() && granted::is_live_media(&body);
         let leads = Leads {
@@ -238,6 +232,22 @@ impl PieceRequest {
         let parts = self.parts(&splice, &listing, Some(&here), &mut head);
         let body = rewriting.join(&mut head, &listing, &parts);
         Ok(Prepared::Whole(head, body))
+    }
+
+    /// The whole text of an answer that is to be rewritten, and whether it came so.
+    async fn read_whole(
+        &self,
+        attempt: &Attempt,
+        form: Form,
+        head: &mut Head,
+        answer: LineBody,
+    ) -> Result<(Bytes, bool), &'static str> {
+        let (body, is_as_it_came) = rewrite::whole_text(&mut head.headers, answer).await?;
+        let variant = match form {
+            Form::Playlist => Box::pin(self.variant_instead(attempt, &body)).await?,
+            Form::Cues | Form::Document | Form::Manifest => None,
+        };
+        Ok((variant.unwrap_or(body), is_as_it_came))
     }
 
     /// A manifest that its players ask for again soon enough to hear of a loss, where they ask seldom for this one.

@@ -77,9 +77,9 @@ impl PieceRequest {
         };
         let prepared = match self.prepare(&attempt, fetched).await {
             Ok(prepared) => prepared,
-            Err((status, words)) => {
+            Err(unanswered) => {
                 self.note(like, Err(Why::Refused));
-                return text(status, words).into();
+                return self.without_origin(unanswered);
             }
         };
         self.note(like, self.sharable(status, audience, &prepared));
@@ -150,7 +150,7 @@ impl PieceRequest {
                 return drop(alone.send(prepared.into_answer(self.viewer.as_deref())));
             }
             Ok(prepared) => prepared,
-            Err((status, words)) => return drop(alone.send(text(status, words).into())),
+            Err(unanswered) => return drop(alone.send(self.without_origin(unanswered))),
         };
         let sharable = self.sharable(StatusCode::OK, audience, &prepared);
         let shared = sharable.is_ok() && lead.reserve(prepared.size());

@@ -73,6 +73,12 @@ pub(super) enum Unanswered {
     Refused(StatusCode, String),
 }
 
+impl From<(StatusCode, String)> for Unanswered {
+    fn from((status, words): (StatusCode, String)) -> Self {
+        Self::Refused(status, words)
+    }
+}
+
 impl PieceRequest {
     /// An origin's answer, or the playlist as it is without one.
     pub(super) async fn fetch_or_hold(&self) -> Result<(Attempt, Fetched), Unanswered> {
@@ -85,15 +91,35 @@ impl PieceRequest {
             self.place.exists();
         }
         if status == StatusCode::NOT_FOUND || status.is_server_error() {
-            if let Some((splice, listing)) = Box::pin(self.held(status, by)).await {
-                let held = self.held_body(&splice, &listing);
-                return Err(Unanswered::Held(held.into()));
+            if let Some(held) = self.held_instead(status, by).await {
+                return Err(held);
             }
             if self.was_in_a_manifest() {
                 return Err(Unanswered::Held(nothing().into()));
             }
         }
-        fetched.map_err(|(status, words)| Unanswered::Refused(status, words))
+        Ok(fetched?)
+    }
+
+    /// What viewers get where the answer of `by` broke off or cannot be read, for which `words` are the reason: it is as good
+    /// as an error.
+    pub(super) async fn instead_of_broken(&self, by: &OriginId, words: &str) -> Unanswered {
+        let held = self.held_instead(StatusCode::BAD_GATEWAY, Some(by)).await;
+        held.unwrap_or_else(|| self.broken(words))
+    }
+
+    /// The playlist as it is without an answer, where viewers have it.
+    async fn held_instead(&self, said: StatusCode, by: Option<&OriginId>) -> Option<Unanswered> {
+        let (splice, listing) = Box::pin(self.held(said, by)).await?;
+        let held = self.held_body(&splice, &listing);
+        Some(Unanswered::Held(held.into()))
+    }
+
+    /// What a client hears of an answer that cannot be passed on.
+    pub(super) fn broken(&self, words: &str) -> Unanswered {
+        let stream = &self.place.request().stream;
+        self.unanswered((StatusCode::BAD_GATEWAY, format!("{stream}: {words}")))
+            .into()
     }
 
     /// The name of the playlist or manifest that is asked for, where viewers are held.
@@ -178,25 +204,41 @@ impl PieceRequest {
 
     /// The media playlist that a master playlist leads to which came in the place of one: this origin knows nothing of the
     /// viewer's session, and makes it another, which later requests go on with.
-    pub(super) async fn variant_instead(&self, attempt: &Attempt, body: &Bytes) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// Why that playlist cannot be had. To who has a media playlist, a master playlist is as good as none.
+    pub(super) async fn variant_instead(
+        &self,
+        attempt: &Attempt,
+        body: &Bytes,
+    ) -> Result<Option<Bytes>, &'static str> {
         let asked = &self.ask.head.target;
-        let known = self.playlist()?.known();
-        if known.last.is_none() && known.splice.is_none() || !self.has_session(asked) {
-            return None;
+        let known = self.playlist().map(|playlist| playlist.known());
+        let is_known = known.is_some_and(|known| known.last.is_some() || known.splice.is_some());
+        if !is_known || !self.has_session(asked) {
+            return Ok(None);
         }
-        let text = std::str::from_utf8(body).ok()?;
-        let target = ask::only_variant(text, asked, &attempt.target.to_string())?;
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let target = ask::only_variant(text, asked, &attempt.target.to_string());
+        let Some(target) = target else {
+            return Ok(None);
+        };
         let limit = self.pieces.settings.answer_timeout;
         let asking = self
             .ask
             .send(&self.dialer, &self.silence, attempt, &target, limit);
-        let response = asking
-            .await
-            .ok()
-            .filter(|response| response.status() == StatusCode::OK)?;
-        let body = rewrite::collect(response.into_body()).await.ok()?;
+        let (mut head, answer) = asking.await.map_err(|_| NO_VARIANT)?.into_parts();
+        match head.status {
+            StatusCode::OK => {}
+            status if status == StatusCode::NOT_FOUND || status.is_server_error() => {
+                return Err(NO_VARIANT);
+            }
+            // Its client asks for it itself, and hears why not.
+            _ => return Ok(None),
+        }
+        let (body, _) = rewrite::whole_text(&mut head.headers, answer).await?;
         self.pieces.variants.note(&attempt.origin, asked, target);
-        Some(body)
+        Ok(Some(body))
     }
 
     /// Whether viewers of the playlist have no origin now, so that none can hold a request for it.
@@ -659,6 +701,8 @@ pub(super) fn nothing() -> Prepared {
     Prepared::Whole(head, Bytes::from_static(NOTHING))
 }
 
+/// Why a viewer cannot go on with a new session.
+const NO_VARIANT: &str = "its origin does not have the playlist that its master playlist names";
 /// Sessions that are known at once: of a few hundred bytes each.
 const MOST_VARIANTS: usize = 10_000;
 /// Decisions that may be in vain, because another request or another proxy made one.
