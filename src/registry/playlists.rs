@@ -37,6 +37,8 @@ pub(crate) struct Playlist {
     known: Mutex<Known>,
     /// When viewers were last shown it without an origin, in milliseconds since 1970.
     held_at: AtomicU64,
+    /// When its origin failed for the first time since it listed it last, in milliseconds since 1970.
+    failed_at: AtomicU64,
     /// One request at a time decides how it goes on.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
@@ -138,6 +140,7 @@ impl Playlists {
                 used: Instant::now(),
             }),
             held_at: AtomicU64::new(0),
+            failed_at: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
         });
         table.by_name.insert(name.to_owned(), Arc::clone(&playlist));
@@ -238,6 +241,17 @@ impl Playlist {
     /// When they were last shown it so.
     pub(crate) fn held_at(&self) -> u64 {
         self.held_at.load(Ordering::Relaxed)
+    }
+
+    /// Its origin fails `now`. Returns when it did so for the first time since it listed the playlist last.
+    pub(crate) fn fails(&self, now: u64) -> u64 {
+        let listed_at = lock(&self.known).last.as_ref().map_or(0, Last::seen_at);
+        let failed_at = self.failed_at.load(Ordering::Relaxed);
+        if failed_at > listed_at {
+            return failed_at;
+        }
+        self.failed_at.store(now, Ordering::Relaxed);
+        now
     }
 
     /// Whether viewers may still have it.

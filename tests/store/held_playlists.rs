@@ -1,14 +1,18 @@
 //! A playlist that goes on at another origin is one playlist at every proxy that shares the store.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::by_turns;
 use crate::house::{House, get, until_told};
-use crate::http_pieces::Packager;
+use crate::http_pieces::{Packager, Reply};
 use crate::live_playlist::{Show, Watcher};
 use crate::pair::{in_a_mesh, met, on_a_redis};
 use crate::redis_server::RedisServer;
 
 const MORE: &str = "[hold]\nviewers = \"60s\"\n";
 const LIST: &str = "/live/a.m3u8";
+const OTHER_LIST: &str = "/live/b.m3u8";
 
 async fn start(show: &Show) -> Packager {
     let show = show.clone();
@@ -61,6 +65,84 @@ async fn is_one_playlist(a: House, b: House) {
         (viewer.breaks, viewer.discontinuities, viewer.gaps()),
         (1, 0, 0)
     );
+}
+
+/// An answer with an error is no lost origin, whatever the clocks say by the time of the next one.
+async fn one_error_leaves_no_gap(a: House, b: House) {
+    let (one, two) = (Show::new("a", 100), Show::new("b", 100));
+    one.makes(9);
+    two.makes(9);
+    let (errors, made) = (Arc::new(AtomicUsize::new(0)), one.clone());
+    let left = Arc::clone(&errors);
+    let first = Packager::start(move |target, _| {
+        let fails = |left: usize| left.checked_sub(1);
+        let failed = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails);
+        match (failed, made.playlist().filter(|_| target.starts_with(LIST))) {
+            (Ok(_), _) => Reply::with("500 Internal Server Error", "", ""),
+            (Err(_), Some(text)) => Reply::ok("", text),
+            (Err(_), None) => Reply::missing(),
+        }
+    })
+    .await;
+    let second = by_turns::packager(OTHER_LIST, move || two.playlist()).await;
+    for house in [&a, &b] {
+        house.register_with("one", &format!(r#""http":["{}"]"#, first.at.port()));
+    }
+    let mut viewer = Watcher::default();
+    watch([&a, &b], &mut viewer, "the stream", |_| true).await;
+    for house in [&a, &b] {
+        house.register_with("two", &format!(r#""http":["{}"]"#, second.at.port()));
+    }
+    let mut other = Watcher::default();
+    let sees_other = async |other: &mut Watcher, what: &str, end: u64| {
+        by_turns::watch([&a, &a], OTHER_LIST, what, |text| {
+            other.see(text);
+            other.end >= end
+        })
+        .await;
+    };
+    sees_other(&mut other, "another stream", 109).await;
+
+    errors.store(1, Ordering::SeqCst);
+    watch([&b, &a], &mut viewer, "an error", |_| true).await;
+    assert_eq!((errors.load(Ordering::SeqCst), viewer.end), (0, 109));
+    // By the time that one which is lost has its first gap, this one could have had it as well.
+    second.kill();
+    sees_other(&mut other, "a gap", 110).await;
+    one.makes(1);
+    watch([&b, &a], &mut viewer, "one more", |viewer| {
+        viewer.uri("a-109.ts").is_some()
+    })
+    .await;
+    let shown = (viewer.end, viewer.gaps(), viewer.discontinuities);
+    assert_eq!(shown, (110, 0, 0));
+
+    errors.store(usize::MAX, Ordering::SeqCst);
+    watch([&a, &b], &mut viewer, "errors that go on", |viewer| {
+        viewer.gaps() > 0
+    })
+    .await;
+    errors.store(0, Ordering::SeqCst);
+    one.makes(1);
+    watch([&b, &a], &mut viewer, "the stream again", |viewer| {
+        viewer.uri("a-110.ts").is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_error_leaves_no_gap_in_a_mesh() {
+    let settings = in_a_mesh(MORE);
+    let (a, b) = met([&settings[0], &settings[1]]).await;
+    one_error_leaves_no_gap(a, b).await;
+}
+
+#[tokio::test]
+async fn one_error_leaves_no_gap_on_a_redis() {
+    let redis = RedisServer::start();
+    let settings = on_a_redis(&redis, MORE);
+    let (a, b) = met([&settings, &settings]).await;
+    one_error_leaves_no_gap(a, b).await;
 }
 
 #[tokio::test]

@@ -15,10 +15,10 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::continued::{Continued, Listed};
 use sluicegate_core::http::periods::{NOTHING, Unfit};
 use sluicegate_core::http::route::Piece;
-use sluicegate_core::http::splice::{Follows, Listing, Loss, Run, Seen, ask};
+use sluicegate_core::http::splice::{Follows, Listing, Loss, Run, SETTLES, Seen, ask};
 use sluicegate_core::place::rule::HoldTimes;
 use sluicegate_core::stream::PlacementKey;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::PieceRequest;
@@ -363,7 +363,15 @@ impl PieceRequest {
             return None;
         }
         self.read(&playlist).await;
-        if self.loss(&playlist, said, by).is_some() {
+        let now = unix_time::millis();
+        if let Some(splice) = self.loss(&playlist, said, by) {
+            if let Some(until) = self.is_no_loss_until(&playlist, by, now) {
+                if self.waits() {
+                    sleep(Duration::from_millis(until - now)).await;
+                }
+                let listing = splice.away(now, |origin| self.reaches(origin))?;
+                return Some((Arc::new(splice), listing));
+            }
             let _turn = playlist.turn.lock().await;
             if let Some(splice) = self.loss(&playlist, said, by) {
                 self.change(&playlist, splice).await;
@@ -377,7 +385,7 @@ impl PieceRequest {
         let grows = splice.playlist().and_then(|splice| splice.grows_at(now));
         if let Some(grows) = grows.filter(|_| self.waits()) {
             // As an origin holds such a request until there is something new (§6.2.5.2).
-            tokio::time::sleep(Duration::from_millis(grows.saturating_sub(now))).await;
+            sleep(Duration::from_millis(grows.saturating_sub(now))).await;
         }
         let now = unix_time::millis();
         playlist.is_held(now);
@@ -471,8 +479,7 @@ impl PieceRequest {
     ) -> Option<Continued> {
         let (known, now) = (playlist.known(), unix_time::millis());
         let splice = known.splice.as_deref();
-        let peers = self.proxy.cluster().map(|cluster| cluster.peers());
-        let others = peers.is_some_and(|peers| !peers.is_empty());
+        let others = self.has_peers();
         if let Some(away) = splice.filter(|splice| splice.is_away()) {
             // What other proxies showed meanwhile is not known here.
             let until = if others { now } else { playlist.held_at() };
@@ -505,6 +512,29 @@ impl PieceRequest {
         let seen = Seen { until: now, spare };
         let found = lost.found(&attempt.origin, listed, now, seen);
         Some(found.unwrap_or(lost))
+    }
+
+    /// Until when errors of the origin that has the stream are no loss yet: it may answer the next request, and other proxies
+    /// count gaps by the clock from a loss on. A proxy that is alone counts those that it showed.
+    fn is_no_loss_until(
+        &self,
+        playlist: &Playlist,
+        by: Option<&OriginId>,
+        now: u64,
+    ) -> Option<u64> {
+        let known = playlist.known();
+        let is_its_own = known.newest().is_some_and(|last| by == Some(&last.origin));
+        if !is_its_own || self.kind != Piece::Playlist || !self.has_peers() {
+            return None;
+        }
+        let until = playlist.fails(now).saturating_add(SETTLES);
+        (now < until).then_some(until)
+    }
+
+    /// Whether other proxies run.
+    fn has_peers(&self) -> bool {
+        let peers = self.proxy.cluster().map(|cluster| cluster.peers());
+        peers.is_some_and(|peers| !peers.is_empty())
     }
 
     /// The loss of the stream, where viewers have the playlist and nobody noted it yet.
