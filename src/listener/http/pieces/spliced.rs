@@ -206,7 +206,7 @@ impl PieceRequest {
     /// viewer's session, and makes it another, which later requests go on with.
     ///
     /// # Errors
-    /// Why that playlist cannot be had. To who has a media playlist, a master playlist is as good as none.
+    /// Why that playlist cannot be had. To a viewer that has a media playlist, a master playlist is as good as none.
     pub(super) async fn variant_instead(
         &self,
         attempt: &Attempt,
