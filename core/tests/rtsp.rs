@@ -324,6 +324,211 @@ fn what_may_pass_between_the_two() {
     );
 }
 
+/// The SETUP of a track with these transports.
+fn setup(transports: &str) -> Message {
+    let text = format!(
+        "SETUP rtsp://us.example:554/live/a/trackID=0 RTSP/1.0\r\nCSeq: 3\r\nTransport: {transports}\r\n\r\n"
+    );
+    message(&text, Speaker::Client)
+}
+
+/// What an origin is asked for by a SETUP of a client that may have datagrams or may not, or the status of its refusal.
+fn asked_for(join: &mut Join, setup: &Message, has_ports: bool) -> Result<String, u16> {
+    let bytes = match (join.from_client(setup), has_ports) {
+        (FromClient::Pass, _) => setup.bytes().to_vec(),
+        (FromClient::OverTcp, _) => join.over_tcp(setup),
+        (FromClient::Refuse(refused), _) => return Err(refused.status),
+        (FromClient::Setup(offer), true) => {
+            join.grant(offer, setup, (22_000, 22_001), (23_000, 23_001))
+        }
+        (FromClient::Setup(offer), false) => join
+            .without_datagrams(&offer, setup)
+            .map_err(|refused| refused.status)?,
+    };
+    let (asked, _) = Message::parse(&bytes, Speaker::Client).unwrap().unwrap();
+    Ok(asked.field("transport").unwrap().to_owned())
+}
+
+const TCP: &str = "RTP/AVP/TCP;unicast;interleaved=0-1";
+const UDP: &str = "RTP/AVP;unicast;client_port=5000-5001";
+
+#[test]
+fn of_a_list_of_transports_those_that_can_be_relayed_go_to_the_origin() {
+    let ours = "RTP/AVP;unicast;client_port=22000-22001";
+    let both = format!("{ours},{TCP}");
+    // A cause; what the client offers; what the origin is asked for with ports for datagrams, and without.
+    let rows = [
+        ("one", TCP.to_owned(), Ok(TCP), Ok(TCP)),
+        (
+            "a group before TCP",
+            format!("RTP/AVP;multicast, {TCP}"),
+            Ok(TCP),
+            Ok(TCP),
+        ),
+        (
+            "a group after TCP",
+            format!("{TCP},RTP/AVP/UDP;multicast"),
+            Ok(TCP),
+            Ok(TCP),
+        ),
+        (
+            "a group with its address",
+            format!("RTP/AVP;multicast;destination=224.2.0.1;ttl=127;port=3456-3457,{TCP}"),
+            Ok(TCP),
+            Ok(TCP),
+        ),
+        (
+            "all three",
+            format!("RTP/AVP;multicast,{UDP},{TCP}"),
+            Ok(&*both),
+            Ok(TCP),
+        ),
+        (
+            "somebody else before TCP",
+            format!("{UDP};destination=198.51.100.7,{TCP}"),
+            Ok(TCP),
+            Ok(TCP),
+        ),
+        (
+            "no ports, before TCP",
+            format!("RTP/AVP;unicast,{TCP}"),
+            Ok(TCP),
+            Ok(TCP),
+        ),
+        ("datagrams", UDP.to_owned(), Ok(ours), Err(461)),
+        (
+            "a group before datagrams",
+            format!("RTP/AVP;multicast,{UDP}"),
+            Ok(ours),
+            Err(461),
+        ),
+        (
+            "groups alone",
+            "RTP/AVP;multicast,RTP/AVP/UDP;multicast".to_owned(),
+            Err(461),
+            Err(461),
+        ),
+        (
+            "nothing that can be relayed",
+            format!("RTP/AVP;multicast,{UDP};destination=198.51.100.7"),
+            Err(461),
+            Err(461),
+        ),
+    ];
+    for (cause, offered, with_ports, without) in rows {
+        for (has_ports, expected) in [(true, with_ports), (false, without)] {
+            let found = asked_for(&mut join(), &setup(&offered), has_ports);
+            assert_eq!(
+                found.as_deref().map_err(|status| *status),
+                expected,
+                "{cause}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_origin_answers_with_a_transport_that_it_was_asked_for_or_the_client_is_refused() {
+    let udp = "RTP/AVP;unicast;client_port=22000-22001;server_port=9000-9001;source=10.0.0.5";
+    let tcp = "RTP/AVP/TCP;unicast;interleaved=4-5;source=10.0.0.5";
+    let group = "RTP/AVP;multicast;destination=239.0.0.1;port=7000-7001";
+    let shown_udp = "RTP/AVP;unicast;client_port=5000-5001;server_port=23000-23001";
+    let shown_tcp = "RTP/AVP/TCP;unicast;interleaved=4-5";
+    let either = &*format!("{UDP},{TCP}");
+    let list = &*format!("{tcp},{udp}");
+    let granted = || Some(News::Granted(1, Some((9000, 9001))));
+    let denied = || Some(News::Denied(1));
+    let unasked = |answered: &str| {
+        Some(News::Unasked {
+            track: 1,
+            answered: answered.to_owned(),
+        })
+    };
+    // A cause; what the client offers, and whether there are ports; the answer; what the client is shown, and the news.
+    let rows = [
+        ("datagrams", UDP, true, udp, Some(shown_udp), granted()),
+        ("TCP", TCP, true, tcp, Some(shown_tcp), None),
+        (
+            "its choice, TCP",
+            either,
+            true,
+            tcp,
+            Some(shown_tcp),
+            denied(),
+        ),
+        (
+            "its choice, datagrams",
+            either,
+            true,
+            udp,
+            Some(shown_udp),
+            granted(),
+        ),
+        ("TCP for datagrams", UDP, true, tcp, None, unasked(tcp)),
+        ("datagrams for TCP", TCP, true, udp, None, unasked(udp)),
+        (
+            "datagrams that nobody can have",
+            either,
+            false,
+            udp,
+            None,
+            unasked(udp),
+        ),
+        (
+            "a group for datagrams",
+            UDP,
+            true,
+            group,
+            None,
+            unasked(group),
+        ),
+        ("a group for TCP", TCP, true, group, None, unasked(group)),
+        (
+            "a list, of which the first counts",
+            TCP,
+            true,
+            list,
+            Some(shown_tcp),
+            None,
+        ),
+    ];
+    for (cause, offered, has_ports, answered, shown, expected) in rows {
+        let mut join = join();
+        asked_for(&mut join, &setup(offered), has_ports).unwrap();
+        let text =
+            format!("RTSP/1.0 200 OK\r\nCSeq: 3\r\nSession: 7\r\nTransport: {answered}\r\n\r\n");
+        let heard = join.from_origin(&message(&text, Speaker::Origin));
+        assert_eq!(heard.news, expected, "{cause}");
+        let heard = String::from_utf8(heard.bytes.unwrap()).unwrap();
+        let heard = message(&heard, Speaker::Origin);
+        let status = if shown.is_some() { 200 } else { 461 };
+        assert_eq!(
+            (heard.status(), heard.cseq()),
+            (Some(status), Some(3)),
+            "{cause}"
+        );
+        assert_eq!(heard.field("transport"), shown, "{cause}");
+    }
+}
+
+#[test]
+fn an_answer_without_a_transport_agrees_with_what_was_asked_for() {
+    let either = &*format!("{UDP},{TCP}");
+    let granted = Some(News::Granted(1, None));
+    let rows = [
+        ("datagrams", UDP, granted),
+        ("TCP", TCP, None),
+        ("either", either, Some(News::Denied(1))),
+    ];
+    for (cause, offered, expected) in rows {
+        let mut join = join();
+        asked_for(&mut join, &setup(offered), true).unwrap();
+        let text = "RTSP/1.0 200 OK\r\nCSeq: 3\r\nSession: 7\r\n\r\n";
+        let heard = join.from_origin(&message(text, Speaker::Origin));
+        assert_eq!((heard.bytes, heard.news), (None, expected), "{cause}");
+    }
+}
+
 #[test]
 fn a_camera_may_call_its_stream_by_its_address_alone() {
     let mut join = join();

@@ -201,6 +201,98 @@ async fn where_udp_is_refused_a_client_goes_on_with_tcp() {
     );
 }
 
+/// A list is in order of preference (RFC 2326 §12.39), and a group is nothing that a proxy can relay.
+#[tokio::test]
+async fn a_player_that_would_rather_have_a_group_is_given_what_can_be_relayed() {
+    let house = House::open(PORTS).await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let tcp = "RTP/AVP/TCP;unicast;interleaved=0-1";
+    for first in ["DESCRIBE", "SETUP"] {
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "rtsp://media.example/live/a";
+        if first == "DESCRIBE" {
+            player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        }
+        let list = format!("Transport: RTP/AVP;multicast, {tcp}\r\n");
+        let answer = player
+            .ask(&format!("SETUP {url}/trackID=0"), 2, &list)
+            .await;
+        assert_eq!(answer.status(), Some(200), "{first} first");
+        assert_eq!(answer.field("transport"), Some(tcp), "{first} first");
+        let asked = origin.requests().pop().expect("a request");
+        assert!(asked.contains(&format!("Transport: {tcp}\r\n")), "{asked}");
+        let alone = "Transport: RTP/AVP;multicast\r\n";
+        let refused = player
+            .ask(&format!("SETUP {url}/trackID=0"), 3, alone)
+            .await;
+        assert_eq!(refused.status(), Some(461), "{first} first");
+        assert!(
+            refused.reason().contains("no multicast"),
+            "{}",
+            refused.reason()
+        );
+    }
+}
+
+/// An origin that answers each SETUP with this transport, whatever it was asked for.
+async fn stubborn(transport: &'static str) -> Stub {
+    Stub::start(move |at| {
+        let others = grants(at, Vec::new());
+        move |request: &Message| {
+            if request.method() != Some(Method::Setup) {
+                return others(request);
+            }
+            let fields = format!("Session: 7\r\nTransport: {transport}\r\n");
+            Reply::Say(answer(request, "200 OK", &fields, ""))
+        }
+    })
+    .await
+}
+
+/// Its media would reach nobody. Players go on with another transport after a 461.
+#[tokio::test]
+async fn an_origin_that_answers_another_transport_than_it_was_asked_for_is_taken_at_its_word_or_refused()
+ {
+    let udp = "RTP/AVP;unicast;client_port=5000-5001";
+    let tcp = "RTP/AVP/TCP;unicast;interleaved=0-1";
+    let (by_tcp, by_udp) = (
+        tcp,
+        "RTP/AVP;unicast;client_port=5000-5001;server_port=9000-9001",
+    );
+    for (answers, refused, taken) in [(by_tcp, udp, Some(tcp)), (by_udp, tcp, None)] {
+        let house = House::open(PORTS).await;
+        let origin = stubborn(answers).await;
+        house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        let url = "rtsp://media.example/live/a";
+        let mut player = Caller::connect(house.at.rtsp).await;
+        player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        let track = format!("SETUP {url}/trackID=0");
+        let told = player
+            .ask(&track, 2, &format!("Transport: {refused}\r\n"))
+            .await;
+        assert_eq!(told.status(), Some(461), "{answers}");
+        assert_eq!(told.field("transport"), None, "{answers}");
+        if let Some(transport) = taken {
+            let list = format!("Transport: {udp},{transport}\r\n");
+            let told = player.ask(&track, 3, &list).await;
+            assert_eq!(told.field("transport"), taken, "the client offered it");
+        }
+        drop(player);
+        house.until_sessions(0).await;
+        let reason = if taken.is_some() {
+            "client_closed"
+        } else {
+            "refused"
+        };
+        assert_eq!(
+            house.proxy.sessions().ended()[0].reason,
+            reason,
+            "{answers}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_sets_up_at_once_is_served() {
     let house = House::open(PORTS).await;

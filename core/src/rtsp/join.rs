@@ -19,7 +19,7 @@ pub struct Join {
     rewrite: Rewrite,
     /// Paths whose requests belong to the stream: the one the client asked for, and the names that the origin uses.
     paths: Vec<String>,
-    /// SETUPs with UDP transports that the origin has yet to answer.
+    /// SETUPs that the origin has yet to answer.
     asked: VecDeque<Pending>,
     /// The URIs of tracks that the client has set up.
     tracks: Vec<String>,
@@ -33,6 +33,8 @@ pub struct Join {
 /// What happens to a message of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromClient {
+    /// It sets up a track over TCP and goes to the origin without the rest of its list: see [`Join::over_tcp`].
+    OverTcp,
     /// It goes to the origin unchanged.
     Pass,
     /// It is refused.
@@ -50,6 +52,8 @@ pub struct Offer {
     pub client_ports: Ports,
     cseq: u32,
     uri: String,
+    /// Whether the client would also take it over TCP.
+    tcp: bool,
 }
 
 /// What happens to a message of the origin.
@@ -57,11 +61,11 @@ pub struct Offer {
 pub struct FromOrigin {
     /// What the client gets; `None` if the message passes unchanged.
     pub bytes: Option<Vec<u8>>,
-    /// What the message means for UDP tracks.
+    /// What the message means for the tracks.
     pub news: Option<News>,
 }
 
-/// What an origin's answer means for UDP tracks.
+/// What an origin's answer means for the tracks of its session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
     /// The client has left: all tracks end.
@@ -72,12 +76,24 @@ pub enum News {
     Ended(String),
     /// This track uses UDP, and these are the origin's ports, if it named them.
     Granted(u32, Option<Ports>),
+    /// The origin answered with a transport that it was not asked for, and the client is refused.
+    Unasked {
+        /// The track.
+        track: u32,
+        /// What the origin answered.
+        answered: String,
+    },
 }
 
+/// A SETUP, and what the origin was asked for.
 #[derive(Debug)]
 struct Pending {
-    offer: Offer,
-    ours: Ports,
+    cseq: u32,
+    track: u32,
+    /// The client's ports and ours, if it may answer UDP.
+    datagrams: Option<(Ports, Ports)>,
+    /// Whether it may answer TCP.
+    tcp: bool,
 }
 
 impl Join {
@@ -166,32 +182,45 @@ impl Join {
         facing_client: Ports,
     ) -> Vec<u8> {
         self.asked.push_back(Pending {
-            offer,
-            ours: facing_client,
+            cseq: offer.cseq,
+            track: offer.track,
+            datagrams: Some((offer.client_ports, facing_client)),
+            tcp: offer.tcp,
         });
-        written(message, |transport| match transport.carrier() {
-            Carrier::Multicast => None,
-            Carrier::Tcp => Some(transport.without_addresses()),
+        self.written(message, |transport| match transport.carrier() {
             Carrier::Udp => Some(transport.for_origin(facing_origin)),
+            _ => Some(transport.without_addresses()),
         })
     }
 
-    /// The SETUP without UDP transports if the client offers others as well; otherwise its refusal.
+    /// The SETUP as the origin gets it if there is no port for datagrams and the client would take TCP; otherwise its refusal.
+    /// `message` is the one that the offer was made from.
     ///
     /// # Errors
     /// Its refusal.
-    pub fn without_datagrams(&self, message: &Message) -> Result<Vec<u8>, Refused> {
-        let mut left = 0;
-        let bytes = written(message, |transport| {
-            let keeps = transport.carrier() == Carrier::Tcp;
-            left += usize::from(keeps);
-            keeps.then(|| transport.without_addresses())
-        });
-        if left > 0 {
-            return Ok(bytes);
+    pub fn without_datagrams(
+        &mut self,
+        offer: &Offer,
+        message: &Message,
+    ) -> Result<Vec<u8>, Refused> {
+        if !offer.tcp {
+            let words = "Unsupported Transport: use RTP over TCP";
+            return Err(Refused::new(461, words));
         }
-        let words = "Unsupported Transport: use RTP over TCP";
-        Err(Refused::new(461, words))
+        self.asked.push_back(Pending {
+            cseq: offer.cseq,
+            track: offer.track,
+            datagrams: None,
+            tcp: true,
+        });
+        Ok(self.over_tcp(message))
+    }
+
+    /// The SETUP with only those of its transports that go over TCP.
+    pub fn over_tcp(&self, message: &Message) -> Vec<u8> {
+        self.written(message, |transport| {
+            (transport.carrier() == Carrier::Tcp).then(|| transport.without_addresses())
+        })
     }
 
     /// Handles a message of the origin.
@@ -200,19 +229,15 @@ impl Join {
         let (mut transport, mut news) = (None, None);
         if let (Some(status @ 200..), Some(cseq)) = (message.status(), message.cseq()) {
             if let Some(pending) = self.answered(cseq) {
-                let offer = pending.offer;
-                news = Some(News::Denied(offer.track));
-                let agreed = Transport::parse(message.field("transport").unwrap_or_default());
-                if let (200..300, Ok([agreed])) = (status, agreed.as_deref())
-                    && agreed.carrier() == Carrier::Udp
-                {
-                    transport = Some(agreed.for_client(offer.client_ports, pending.ours));
-                    news = Some(News::Granted(offer.track, agreed.ports("server_port")));
-                }
+                (transport, news) = pending.settled(status, message);
             }
             if let Some(uri) = self.left(cseq) {
                 news = (status < 300).then(|| self.end(uri));
             }
+        }
+        if let Some(News::Unasked { .. }) = news {
+            let bytes = Some(Refused::new(461, UNASKED).answer(message));
+            return FromOrigin { bytes, news };
         }
         let mut bytes = self.rewrite.to_client(message, transport.as_deref());
         if message.status().is_some()
@@ -226,10 +251,7 @@ impl Join {
     }
 
     fn answered(&mut self, cseq: u32) -> Option<Pending> {
-        let at = self
-            .asked
-            .iter()
-            .position(|pending| pending.offer.cseq == cseq)?;
+        let at = self.asked.iter().position(|pending| pending.cseq == cseq)?;
         self.asked.remove(at)
     }
 
@@ -258,29 +280,31 @@ impl Join {
         let Ok(offers) = Transport::parse(message.field("transport").unwrap_or_default()) else {
             return refuse(400, "Bad Request: no usable Transport");
         };
-        let elsewhere = |offer: &Transport<'_>| {
-            offer
-                .value("destination")
-                .is_some_and(|address| address.parse() != Ok(self.client))
-        };
-        if offers.iter().any(elsewhere) {
-            return refuse(
-                461,
-                "Unsupported Transport: media is sent to whoever asks, not elsewhere",
-            );
+        let relayed: Vec<&Transport<'_>> = offers
+            .iter()
+            .filter(|offer| self.obstacle(offer).is_none())
+            .collect();
+        if relayed.is_empty() {
+            let obstacle = offers.first().and_then(|offer| self.obstacle(offer));
+            let words = format!("Unsupported Transport: {}", obstacle.unwrap_or_default());
+            return FromClient::Refuse(Refused::new(461, words));
         }
-        let datagrams = offers.iter().find(|offer| offer.carrier() == Carrier::Udp);
-        let Some(offer) = datagrams else {
-            if offers
-                .iter()
-                .all(|offer| offer.carrier() == Carrier::Multicast)
-            {
-                return refuse(461, "Unsupported Transport: there is no multicast here");
+        self.offers = self.offers.wrapping_add(1);
+        let tcp = relayed.iter().any(|offer| offer.carrier() == Carrier::Tcp);
+        let datagrams = relayed.iter().find(|offer| offer.carrier() == Carrier::Udp);
+        let Some(client_ports) = datagrams.and_then(|offer| offer.ports("client_port")) else {
+            if let Some(cseq) = message.cseq().filter(|_| self.asked.len() < MAX_PENDING) {
+                self.asked.push_back(Pending {
+                    cseq,
+                    track: self.offers,
+                    datagrams: None,
+                    tcp,
+                });
             }
-            return FromClient::Pass;
-        };
-        let Some(client_ports) = offer.ports("client_port") else {
-            return refuse(461, "Unsupported Transport: no client_port");
+            return match relayed.len() == offers.len() {
+                true => FromClient::Pass,
+                false => FromClient::OverTcp,
+            };
         };
         let Some(cseq) = message.cseq() else {
             return refuse(400, "Bad Request: no CSeq");
@@ -288,13 +312,54 @@ impl Join {
         if self.asked.len() == MAX_PENDING {
             return refuse(453, "Not Enough Bandwidth: too many tracks at once");
         }
-        self.offers = self.offers.wrapping_add(1);
         FromClient::Setup(Offer {
             track: self.offers,
             client_ports,
             cseq,
             uri: uri.to_owned(),
+            tcp,
         })
+    }
+
+    /// Why a transport that a client offers is not relayed.
+    fn obstacle(&self, offer: &Transport<'_>) -> Option<&'static str> {
+        let carrier = offer.carrier();
+        let is_elsewhere = |address: &str| address.parse() != Ok(self.client);
+        if carrier == Carrier::Multicast {
+            return Some("there is no multicast here");
+        }
+        if offer.value("destination").is_some_and(is_elsewhere) {
+            return Some("media is sent to whoever asks, not elsewhere");
+        }
+        let lacks_ports = carrier == Carrier::Udp && offer.ports("client_port").is_none();
+        lacks_ports.then_some("no client_port")
+    }
+
+    /// Writes a SETUP with those of its transports that are relayed and for which `keep` returns a text.
+    fn written(
+        &self,
+        message: &Message,
+        mut keep: impl FnMut(&Transport<'_>) -> Option<String>,
+    ) -> Vec<u8> {
+        let offers = Transport::parse(message.field("transport").unwrap_or_default());
+        let texts: Vec<String> = offers
+            .iter()
+            .flatten()
+            .filter(|offer| self.obstacle(offer).is_none())
+            .filter_map(&mut keep)
+            .collect();
+        let transport = texts.join(",");
+        let changed = message.with(
+            |name, _| {
+                if name.eq_ignore_ascii_case("transport") {
+                    Change::Value(transport.clone())
+                } else {
+                    Change::Keep
+                }
+            },
+            None,
+        );
+        to_origin(message, changed)
     }
 
     /// Whether a request is about this session's stream.
@@ -368,6 +433,41 @@ impl Offer {
     }
 }
 
+impl Pending {
+    /// What the origin's answer settles: the `Transport` that the client is shown, and what becomes of the track. An answer that
+    /// names none, or one that cannot be read, passes as it came and agrees with what was asked for.
+    fn settled(self, status: u16, answer: &Message) -> (Option<String>, Option<News>) {
+        let denied = self.datagrams.map(|_| News::Denied(self.track));
+        if status >= 300 {
+            return (None, denied);
+        }
+        let header = answer.field("transport").unwrap_or_default();
+        let answered = Transport::parse(header).unwrap_or_default();
+        // There is to be one (RFC 2326 §12.39).
+        let Some(agreed) = answered.first() else {
+            let agrees = self.datagrams.is_some() && !self.tcp;
+            let granted = agrees.then_some(News::Granted(self.track, None));
+            return (None, granted.or(denied));
+        };
+        match (agreed.carrier(), self.datagrams) {
+            (Carrier::Udp, Some((client, ours))) => {
+                let ports = agreed.ports("server_port");
+                let shown = agreed.for_client(client, ours);
+                (Some(shown), Some(News::Granted(self.track, ports)))
+            }
+            (Carrier::Tcp, _) if self.tcp => (Some(agreed.without_addresses()), denied),
+            _ => {
+                let text = header.chars().filter(|c| !c.is_control());
+                let unasked = News::Unasked {
+                    track: self.track,
+                    answered: text.take(MAX_ANSWERED).collect(),
+                };
+                (None, Some(unasked))
+            }
+        }
+    }
+}
+
 /// A response with a further field, after its first line.
 fn with_field(response: &[u8], field: &str) -> Vec<u8> {
     let line = response.iter().position(|byte| *byte == b'\n');
@@ -387,26 +487,13 @@ fn is_under(path: &str, root: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Writes a SETUP with only those transports for which `keep` returns a text.
-fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<String>) -> Vec<u8> {
-    let offers = Transport::parse(message.field("transport").unwrap_or_default());
-    let texts: Vec<String> = offers.iter().flatten().filter_map(&mut keep).collect();
-    let transport = texts.join(",");
-    let changed = message.with(
-        |name, _| {
-            if name.eq_ignore_ascii_case("transport") {
-                Change::Value(transport.clone())
-            } else {
-                Change::Keep
-            }
-        },
-        None,
-    );
-    to_origin(message, changed)
-}
-
 /// Maximum tracks that are known: a recorder that shows all its cameras in one stream has a dozen or two.
 const MAX_TRACKS: usize = 32;
+/// What a client is told where its origin picked a transport that it was not asked for. Players try another one then.
+const UNASKED: &str =
+    "Unsupported Transport: the origin answered with a transport that was not asked for";
+/// Maximum characters of a transport that are told.
+const MAX_ANSWERED: usize = 200;
 /// Maximum SETUPs and TEARDOWNs under way: clients wait for one answer after the other, or nearly so.
 const MAX_PENDING: usize = 16;
 /// Maximum names of a stream and its tracks.

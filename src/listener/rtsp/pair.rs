@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
 use sluicegate_core::rtsp::media::Channels;
@@ -66,6 +67,7 @@ struct Told {
     refusal: bool,
     no_ports: bool,
     stray_bytes: bool,
+    unasked: bool,
 }
 
 impl Pair {
@@ -232,6 +234,7 @@ impl Watched {
         let renamed = self.join.for_origin(message);
         let message = renamed.as_ref().unwrap_or(message);
         match heard {
+            FromClient::OverTcp => self.join.over_tcp(message),
             FromClient::Pass => to_origin(message, message.bytes().to_vec()),
             FromClient::Refuse(refused) => self.refuse(message, &refused),
             FromClient::Setup(offer) => self.set_up(message, offer),
@@ -241,7 +244,7 @@ impl Watched {
     /// A SETUP for datagrams, with ports of ours for the origin to send to.
     fn set_up(&mut self, message: &Message, offer: Offer) -> Vec<u8> {
         let Some(udp) = &self.udp else {
-            return match self.join.without_datagrams(message) {
+            return match self.join.without_datagrams(&offer, message) {
                 Ok(bytes) => bytes,
                 Err(refused) => self.refuse(message, &refused),
             };
@@ -320,7 +323,31 @@ impl Watched {
             Some(News::Ended(uri)) => self.datagrams.end_track(&uri),
             Some(News::Denied(track)) => self.datagrams.remove(track),
             Some(News::Granted(track, ports)) => self.datagrams.open(track, ports),
+            Some(News::Unasked { track, answered }) => {
+                self.datagrams.remove(track);
+                self.note_unasked(&answered);
+            }
         }
+    }
+
+    /// Tells of an origin that answered a SETUP with a transport that it was not asked for: its media would reach nobody.
+    fn note_unasked(&mut self, answered: &str) {
+        if self.row.first_media().is_none() {
+            self.no = Some(No::Ours);
+        }
+        if std::mem::replace(&mut self.told.unasked, true) {
+            return;
+        }
+        let request = &self.row.request;
+        info!(
+            session = self.row.id,
+            stream = %request.stream,
+            origin = self.row.origin().as_ref().map_or("-", OriginId::as_str),
+            client = %request.client,
+            code = "461",
+            answered,
+            "refused: the origin answered a SETUP with a transport that was not asked for"
+        );
     }
 }
 
