@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sluicegate_core::rtsp::join::{FromClient, Join, News};
-use sluicegate_core::rtsp::message::{Message, Speaker};
+use sluicegate_core::rtsp::message::{Message, Method, Speaker};
 use sluicegate_core::rtsp::rewrite::Rewrite;
 use sluicegate_core::rtsp::server::{NamedStream, Server};
 use sluicegate_core::rtsp::walk::{MAX_STRAY, Step, Walk, WalkError};
@@ -150,7 +150,7 @@ proptest! {
         let wire: Vec<u8> = units.iter().flat_map(|(unit, _)| unit.clone()).collect();
         let camera = || {
             let mut walk = Walk::new(Speaker::Origin);
-            walk.set_up((0, Some(1)));
+            walk.set_up(Some((0, Some(1))));
             walk
         };
         let mut walk = camera();
@@ -663,7 +663,7 @@ fn media_is_told_by_its_channel_and_by_what_it_is() {
         let wire = frame_on(channel, payload);
         for size in 1..=wire.len() {
             let mut walk = Walk::new(Speaker::Client);
-            if let Some(channels) = channels {
+            if channels.is_some() {
                 walk.set_up(channels);
             }
             let parts: Vec<&[u8]> = wire.chunks(size).collect();
@@ -680,7 +680,7 @@ fn noise_between_frames_is_forgiven_an_origin_alone_and_not_for_ever() {
     let walked = |speaker, set_up: bool, noise: &[u8]| {
         let mut walk = Walk::new(speaker);
         if set_up {
-            walk.set_up((0, Some(1)));
+            walk.set_up(Some((0, Some(1))));
         }
         let wire = [&frame, noise, &frame].concat();
         let mut rest = wire.as_slice();
@@ -714,6 +714,76 @@ fn noise_between_frames_is_forgiven_an_origin_alone_and_not_for_ever() {
         "no channel is set up, so that no frame is to come"
     );
     assert_eq!(walked(Speaker::Client, true, &[0]), no_start);
+}
+
+/// What a walk over an origin's bytes finds, if it has set up a track: the frames, and the method or status of each message.
+fn found_after_set_up(
+    channels: Option<(u8, Option<u8>)>,
+    parts: &[&[u8]],
+) -> (Vec<u8>, Vec<Message>) {
+    let mut walk = Walk::new(Speaker::Origin);
+    walk.set_up(channels);
+    let (frames, messages) = events(&mut walk, parts, false);
+    (
+        frames,
+        messages.into_iter().map(|(_, message)| message).collect(),
+    )
+}
+
+#[test]
+fn noise_between_answers_is_forgiven_an_origin_whose_media_goes_by_udp() {
+    let answer = b"RTSP/1.0 200 OK\r\nCSeq: 4\r\n\r\n".as_slice();
+    for noise in [&[0xff][..], b"\x00\x01\x02", b"letters, and then RTSP"] {
+        let wire = [answer, noise, answer].concat();
+        for size in 1..=wire.len() {
+            let parts: Vec<&[u8]> = wire.chunks(size).collect();
+            let (frames, messages) = found_after_set_up(None, &parts);
+            assert_eq!((frames.len(), messages.len()), (0, 2), "{noise:?}, {size}");
+        }
+    }
+}
+
+#[test]
+fn a_request_of_an_origin_is_one_whatever_its_method() {
+    let frame = frame_on(0, &[1; 20]);
+    let channels = Some((0, Some(1)));
+    let request = |line: &str| format!("{line} RTSP/1.0\r\nCSeq: 9\r\n\r\n").into_bytes();
+    let [one, any] = ["PLAY_NOTIFY rtsp://h/live/a", "X-STATUS *"].map(request);
+    let known = request("OPTIONS rtsp://h/live/a");
+    // A cause; what an origin sends after a frame and before another; the methods that are found.
+    let long = request(&format!("FLY rtsp://h/{}", "a".repeat(600)));
+    let rows: [(&str, &[u8], &[Method]); 8] = [
+        ("a method of its own", &one, &[Method::Other]),
+        ("no URL", &any, &[Method::Other]),
+        ("two", &[&one[..], &any].concat(), &[Method::Other; 2]),
+        ("in the midst of noise", &[b"\xff", &one[..]].concat(), &[]),
+        (
+            "a version that is none",
+            b"FLY rtsp://h/live/a HTTP/1.1\r\n\r\n",
+            &[],
+        ),
+        (
+            "half of one, and another",
+            &[b"FLY rtsp://h/", &known[..]].concat(),
+            &[Method::Options],
+        ),
+        (
+            "half of one, with a space",
+            &[b"FLY ", &known[..]].concat(),
+            &[Method::Options],
+        ),
+        ("a URL without end", &long, &[]),
+    ];
+    for (cause, between, expected) in rows {
+        let wire = [&frame, between, &frame].concat();
+        for size in 1..=wire.len() {
+            let parts: Vec<&[u8]> = wire.chunks(size).collect();
+            let (frames, messages) = found_after_set_up(channels, &parts);
+            assert_eq!(frames.len(), 2 * frame.len(), "{cause}, {size}");
+            let methods: Vec<Method> = messages.iter().filter_map(Message::method).collect();
+            assert_eq!(methods, expected, "{cause}, {size}");
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::walk::{Step, Walk};
 
+/// The channels of a track that was set up, if it has any.
+type Track = Option<Option<(u8, Option<u8>)>>;
 type Found = (Vec<u8>, Vec<(usize, Message)>, bool);
 
 /// The first byte is the size of the pieces; the rest is what a peer sends.
@@ -14,11 +16,13 @@ pub fn law(data: &[u8]) {
     };
     let size = usize::from(*choice) + 1;
     let (client, origin) = (Speaker::Client, Speaker::Origin);
+    let channels = Some((0, Some(1)));
     for (speaker, set_up) in [
-        (client, false),
-        (client, true),
-        (origin, false),
-        (origin, true),
+        (client, None),
+        (client, Some(channels)),
+        (origin, None),
+        (origin, Some(None)),
+        (origin, Some(channels)),
     ] {
         let walk = |parts: &[&[u8]], short| walk((speaker, set_up), parts, short);
         let whole = walk(&[wire], false);
@@ -40,10 +44,10 @@ pub fn law(data: &[u8]) {
     }
 }
 
-fn walk((speaker, set_up): (Speaker, bool), parts: &[&[u8]], short: bool) -> Found {
+fn walk((speaker, track): (Speaker, Track), parts: &[&[u8]], short: bool) -> Found {
     let mut walk = Walk::new(speaker);
-    if set_up {
-        walk.set_up((0, Some(1)));
+    if let Some(channels) = track {
+        walk.set_up(channels);
     }
     let (mut passed, mut messages) = (Vec::new(), Vec::new());
     for part in parts {

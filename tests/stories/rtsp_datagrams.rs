@@ -456,6 +456,46 @@ async fn an_origin_may_send_from_another_port_than_it_named() {
     assert_eq!(receive(&theirs[0]).await.0, b"punch");
 }
 
+/// Nothing but messages is on the connection, and a camera sends a byte between them.
+#[tokio::test]
+async fn what_an_origin_sends_between_its_answers_by_mistake_is_left_out_of_a_session_over_udp() {
+    let house = House::open(PORTS).await;
+    let theirs = pair().await;
+    let own = ports(&theirs);
+    let origin = Stub::start(move |at| {
+        let others = grants(at, Vec::new());
+        move |request: &Message| match (request.method(), others(request)) {
+            (Some(Method::Setup), _) => {
+                let offered = request.field("transport").unwrap_or_default();
+                let fields = format!("Session: 7\r\nTransport: {offered};server_port={own}\r\n");
+                Reply::Say(answer(request, "200 OK", &fields, ""))
+            }
+            (Some(Method::Play), Reply::Say(said)) => Reply::Say([&said[..], b"\xff\x00"].concat()),
+            (_, reply) => reply,
+        }
+    })
+    .await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example/live/a";
+    player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+    let mine = pair().await;
+    let transport = format!(
+        "Transport: RTP/AVP;unicast;client_port={}\r\n",
+        ports(&mine)
+    );
+    player
+        .ask(&format!("SETUP {url}/trackID=0"), 2, &transport)
+        .await;
+    for (method, cseq) in [("PLAY", 3), ("GET_PARAMETER", 4)] {
+        let told = player
+            .ask(&format!("{method} {url}"), cseq, "Session: 7\r\n")
+            .await;
+        assert_eq!(told.status(), Some(200), "{method}");
+    }
+    assert_eq!(house.proxy.sessions().len(), 1);
+}
+
 #[tokio::test]
 async fn a_track_that_is_left_leaves_the_others() {
     let house = House::open(PORTS).await;

@@ -574,6 +574,82 @@ async fn what_a_camera_sends_between_two_frames_by_mistake_is_left_out() {
     assert_eq!(alive.status(), Some(200));
 }
 
+/// What an origin asks of its client is the client's to answer, whether or not the method is known here.
+#[tokio::test]
+async fn a_request_of_an_origin_reaches_its_client_and_the_answer_comes_back() {
+    let house = House::open("").await;
+    let frames = [frame(0, &[1; 200]), frame(0, &[2; 200])];
+    let asks = b"PLAY_NOTIFY rtsp://127.0.0.1/live/a RTSP/1.0\r\nCSeq: 77\r\n\r\n";
+    let sent = [&frames[0][..], asks, &frames[1]].concat();
+    let origin = Stub::start(|at| {
+        let others = grants(at, sent);
+        move |request: &Message| match request.status() {
+            // The client's answer.
+            Some(_) => Reply::Wait,
+            None => others(request),
+        }
+    })
+    .await;
+    register(&house, "one", &origin);
+    let mut player = play(&house, "a").await;
+    let asked = player.hear().await.expect("a request");
+    assert_eq!(
+        (asked.method(), asked.cseq()),
+        (Some(Method::Other), Some(77))
+    );
+    assert!(
+        asked
+            .bytes()
+            .starts_with(b"PLAY_NOTIFY rtsp://media.example/live/a ")
+    );
+    player
+        .send("RTSP/1.0 501 Not Implemented\r\nCSeq: 77\r\n\r\n")
+        .await;
+    until("the answer", || {
+        let heard = origin.requests();
+        heard
+            .iter()
+            .any(|said| said.starts_with("RTSP/1.0 501 Not Implemented\r\nCSeq: 77\r\n"))
+    })
+    .await;
+    assert!(player.hear_frames(frames.concat().len()).await);
+    assert_eq!(player.frames, frames.concat());
+}
+
+#[tokio::test]
+async fn what_an_origin_asks_before_it_has_answered_is_answered_here() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| {
+        let others = grants(at, Vec::new());
+        move |request: &Message| match (request.method(), others(request)) {
+            (Some(Method::Describe), Reply::Say(said)) => {
+                let options = b"OPTIONS * RTSP/1.0\r\nCSeq: 5\r\n\r\n".as_slice();
+                let other = b"FLY rtsp://h/live/a RTSP/1.0\r\nCSeq: 6\r\n\r\n";
+                Reply::Say([options, other, &said].concat())
+            }
+            (None, _) => Reply::Wait,
+            (_, reply) => reply,
+        }
+    })
+    .await;
+    register(&house, "one", &origin);
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let told = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(told.status(), Some(200));
+    for expected in [
+        "RTSP/1.0 200 OK\r\nCSeq: 5\r\n\r\n",
+        "RTSP/1.0 501 Not Implemented\r\nCSeq: 6\r\n\r\n",
+    ] {
+        until("our answer", || {
+            let heard = origin.requests();
+            heard.iter().any(|said| said == expected)
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn however_the_bytes_are_split_the_same_arrives() {
     let house = House::open("").await;

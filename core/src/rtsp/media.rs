@@ -42,11 +42,6 @@ impl Channels {
         }
     }
 
-    /// Whether no channel was set up.
-    pub fn is_empty(&self) -> bool {
-        self.media.is_empty() && self.reports.is_empty()
-    }
-
     /// Whether a channel was set up.
     pub fn has(&self, channel: u8) -> bool {
         self.media.has(channel) || self.reports.has(channel)
@@ -77,10 +72,6 @@ impl Set {
     fn has(&self, channel: u8) -> bool {
         let word = self.0.get(usize::from(channel / 64));
         word.is_some_and(|word| word >> (channel % 64) & 1 == 1)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0 == [0; 4]
     }
 }
 
@@ -114,7 +105,7 @@ mod tests {
     #[test]
     fn convention_says_what_nobody_has_set_up() {
         let mut channels = Channels::default();
-        assert!(channels.is_empty() && channels.is_media(0) && !channels.is_media(1));
+        assert!(channels.is_media(0) && !channels.is_media(1));
         channels.set_up((1, Some(2)));
         channels.set_up((255, None));
         let media: Vec<u8> = (0..=u8::MAX)

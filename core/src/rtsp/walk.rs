@@ -2,7 +2,7 @@
 //! headers, and the messages between them are read. What passes is never copied.
 //!
 //! Cameras whose socket was full send the rest of a frame twice, or noise, and players look for the next frame then. An
-//! origin whose channels are known is read in the same way: what begins neither is left out. A client is not.
+//! origin that has set up a track is read in the same way: what begins neither is left out. A client is not.
 
 use super::media::{self, ChannelPair, Channels};
 use super::message::{self, Message, MessageError, Speaker};
@@ -13,6 +13,8 @@ pub struct Walk {
     speaker: Speaker,
     state: State,
     channels: Channels,
+    /// A track was set up.
+    set_up: bool,
     media: bool,
     rtp: bool,
     strayed: bool,
@@ -64,6 +66,15 @@ enum Found {
     Nothing(u8),
 }
 
+/// What the bytes that are held begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Begins {
+    /// A frame or a message, if what follows agrees.
+    Something,
+    /// A message.
+    Message,
+}
+
 #[derive(Debug, Default)]
 struct Partial {
     bytes: Vec<u8>,
@@ -89,15 +100,19 @@ impl Walk {
             speaker,
             state: State::Between,
             channels: Channels::default(),
+            set_up: false,
             media: false,
             rtp: false,
             strayed: false,
         }
     }
 
-    /// Notes the channels of a track.
-    pub fn set_up(&mut self, channels: ChannelPair) {
-        self.channels.set_up(channels);
+    /// Notes a track, with its channels if it has some on this connection.
+    pub fn set_up(&mut self, channels: Option<ChannelPair>) {
+        self.set_up = true;
+        if let Some(channels) = channels {
+            self.channels.set_up(channels);
+        }
     }
 
     /// Takes the next step from the front of `input`; `None` when all of it is taken. Consecutive frames are one step.
@@ -158,7 +173,7 @@ impl Walk {
                     // Some senders end a body with an extra line end.
                     [b'\r' | b'\n', ..] => at += 1,
                     _ if at > 0 => break,
-                    _ if self.speaker == Speaker::Origin && !self.channels.is_empty() => {
+                    _ if self.speaker == Speaker::Origin && self.set_up => {
                         self.state = State::Stray(Stray::default());
                     }
                     [byte, ..] if byte.is_ascii_alphabetic() => {
@@ -260,14 +275,13 @@ impl Stray {
                 return (at, Some(Found::Frame));
             }
             self.held.push(*byte);
-            let may_begin = |held: &[u8]| {
-                held == [DOLLAR] || MESSAGE_STARTS.iter().any(|start| start.starts_with(held))
+            let begins = loop {
+                match self.begins() {
+                    Some(begins) => break begins,
+                    None => self.skip(),
+                }
             };
-            while !may_begin(&self.held) {
-                self.held.remove(0);
-                self.skipped += 1;
-            }
-            if MESSAGE_STARTS.contains(&self.held.as_slice()) {
+            if begins == Begins::Message {
                 return (at + 1, Some(Found::Message(std::mem::take(&mut self.held))));
             }
             if self.skipped > MAX_STRAY {
@@ -275,6 +289,81 @@ impl Stray {
             }
         }
         (input.len(), None)
+    }
+
+    /// What the bytes that are held begin, as far as can be said; `None` if that is nothing. A request of a method that is not
+    /// known here is one where a unit is due, and nowhere in noise.
+    fn begins(&self) -> Option<Begins> {
+        let held = self.held.as_slice();
+        if held.is_empty() || held == [DOLLAR] {
+            return Some(Begins::Something);
+        }
+        let known = METHODS
+            .iter()
+            .filter_map(|method| begins_with(held, method));
+        let other = || (self.skipped == 0).then(|| begins_request(held)).flatten();
+        known.max().or_else(|| begins_response(held)).or_else(other)
+    }
+
+    fn skip(&mut self) {
+        self.held.remove(0);
+        self.skipped += 1;
+    }
+}
+
+/// Whether these bytes begin with `start`, or may yet.
+fn begins_with(held: &[u8], start: &[u8]) -> Option<Begins> {
+    match held.starts_with(start) {
+        true => Some(Begins::Message),
+        false => start.starts_with(held).then_some(Begins::Something),
+    }
+}
+
+/// Whether a status line begins with these bytes: a version, white space, and a digit. Request lines end in a version.
+fn begins_response(held: &[u8]) -> Option<Begins> {
+    let Some(rest) = held.strip_prefix(VERSION) else {
+        return VERSION.starts_with(held).then_some(Begins::Something);
+    };
+    let is_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let number = rest.iter().take_while(|byte| is_number(byte)).count();
+    let white = rest
+        .iter()
+        .skip(number)
+        .take_while(|byte| is_white(byte))
+        .count();
+    let is_short = number + white <= MAX_VERSION;
+    match rest.get(number + white) {
+        None => is_short.then_some(Begins::Something),
+        Some(status) => {
+            let is_status = is_short && number > 0 && white > 0 && status.is_ascii_digit();
+            is_status.then_some(Begins::Message)
+        }
+    }
+}
+
+/// Whether a request line begins with these bytes: a method, a URL or `*`, and the version. A URL with a `$` is not taken for
+/// one, so that no frame is.
+fn begins_request(held: &[u8]) -> Option<Begins> {
+    let mut words = held.splitn(3, |byte| *byte == b' ');
+    let method = words.next()?;
+    let is_method = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-');
+    let may_be_method = method.first()?.is_ascii_uppercase() && method.iter().all(is_method);
+    if !may_be_method || method.len() > MAX_METHOD {
+        return None;
+    }
+    let Some(uri) = words.next() else {
+        return Some(Begins::Something);
+    };
+    let is_part = |byte: &u8| byte.is_ascii_graphic() && *byte != DOLLAR;
+    if !uri.iter().all(is_part) || uri.len() > MAX_URI {
+        return None;
+    }
+    let is_uri = uri == b"*" || uri.starts_with(SCHEME);
+    match words.next() {
+        None => (is_uri || SCHEME.starts_with(uri)).then_some(Begins::Something),
+        Some(_) if !is_uri => None,
+        Some(version) => begins_with(version, VERSION),
     }
 }
 
@@ -323,9 +412,18 @@ const fn payload(left: usize, start: Option<Start>) -> State {
 /// The first byte of a frame; its channel and the length of its payload (two bytes) follow.
 const DOLLAR: u8 = 0x24;
 const FRAME_HEADER: usize = 4;
-/// How a message of an origin begins.
-const MESSAGE_STARTS: [&[u8]; 12] = [
-    b"RTSP/",
+/// How a request's URL begins.
+const SCHEME: &[u8] = b"rtsp";
+/// How a status line begins, and a request line ends.
+const VERSION: &[u8] = b"RTSP/";
+/// Maximum bytes of a version's number and the white space after it.
+const MAX_VERSION: usize = 16;
+/// Maximum bytes of a method that is not known.
+const MAX_METHOD: usize = 32;
+/// Maximum bytes of the URL of such a request: what is held is looked at with each byte.
+const MAX_URI: usize = 512;
+/// How a request of an origin begins, also in the midst of noise.
+const METHODS: [&[u8]; 11] = [
     b"ANNOUNCE ",
     b"DESCRIBE ",
     b"GET_PARAMETER ",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluicegate_core::dialect::Rename;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::rtsp::join::Join;
-use sluicegate_core::rtsp::message::{Message, Speaker};
+use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
 use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::server::NamedStream;
 use sluicegate_core::rtsp::take_out::TakeOut;
@@ -213,7 +213,8 @@ impl Leg {
         self.stream.write_all(bytes).await.map_err(|_| closed())
     }
 
-    /// The next final answer; those that announce one are skipped (RFC 2326 §7.1.1).
+    /// The next final answer; those that announce one are skipped (RFC 2326 §7.1.1). What it asks in the meantime has no
+    /// client yet.
     async fn answer(&mut self) -> Result<Message, DialError> {
         loop {
             let bytes = std::mem::take(&mut self.rest);
@@ -223,11 +224,16 @@ impl Leg {
                 .step(&mut input)
                 .map_err(|error| DialError::HungUp(format!("its answer cannot be read: {error}")))?
             {
-                if let Step::Message(message) = step
-                    && message.status().is_some_and(|status| status >= 200)
-                {
-                    self.rest = input.to_vec();
-                    return Ok(message);
+                let Step::Message(message) = step else {
+                    continue;
+                };
+                match message.status() {
+                    None => self.write(&own_answer(&message)).await?,
+                    Some(200..) => {
+                        self.rest = input.to_vec();
+                        return Ok(message);
+                    }
+                    Some(_) => {}
                 }
             }
             self.rest.reserve(READ);
@@ -259,6 +265,14 @@ pub(super) fn to_client(join: &mut Join, answer: &Message) -> Vec<u8> {
     join.from_origin(answer)
         .bytes
         .unwrap_or_else(|| answer.bytes().to_vec())
+}
+
+/// Our answer to a request of the origin.
+fn own_answer(request: &Message) -> Vec<u8> {
+    match request.method() {
+        Some(Method::Options) => response(200, "OK", Some(request), ""),
+        _ => response(501, "Not Implemented", Some(request), ""),
+    }
 }
 
 /// The origin is gone before it answered.

@@ -301,8 +301,8 @@ impl Watched {
     /// Notes which channels carry what.
     fn note_channels(&mut self, message: &Message) {
         for channels in Channels::of(message) {
-            self.from_client.set_up(channels);
-            self.from_origin.set_up(channels);
+            self.from_client.set_up(Some(channels));
+            self.from_origin.set_up(Some(channels));
         }
     }
 
@@ -322,7 +322,10 @@ impl Watched {
             Some(News::AllEnd) => self.datagrams.end(),
             Some(News::Ended(uri)) => self.datagrams.end_track(&uri),
             Some(News::Denied(track)) => self.datagrams.remove(track),
-            Some(News::Granted(track, ports)) => self.datagrams.open(track, ports),
+            Some(News::Granted(track, ports)) => {
+                self.from_origin.set_up(None);
+                self.datagrams.open(track, ports);
+            }
             Some(News::Unasked { track, answered }) => {
                 self.datagrams.remove(track);
                 self.note_unasked(&answered);
