@@ -589,6 +589,28 @@ fn what_is_answered_before_a_stream_is_named() {
             "RTSP/1.0 501 ",
         ),
     ];
+    // With them the connection is over.
+    let last = [
+        (
+            "a description that is too long",
+            "ANNOUNCE rtsp://h/a RTSP/1.0\r\nCSeq: 8\r\nContent-Length: 65537\r\n\r\n",
+            "RTSP/1.0 413 Request Entity Too Large: a body of more than 65536 bytes\r\nCSeq: 8\r\n\r\n",
+        ),
+        (
+            "two lengths",
+            "ANNOUNCE rtsp://h/a RTSP/1.0\r\nContent-Length: 1\r\nContent-Length: 2\r\ncseq : 9\r\n\r\n",
+            "RTSP/1.0 400 Bad Request: an unclear Content-Length\r\nCSeq: 9\r\n\r\n",
+        ),
+    ];
+    for (cause, wire, expected) in last {
+        let mut server = Server::default();
+        server.feed(wire.as_bytes());
+        let error = server.poll().expect_err(cause);
+        let output = String::from_utf8(server.take_output()).unwrap();
+        assert_eq!(output, expected, "{cause}");
+        let status = output.split(' ').nth(1).unwrap();
+        assert_eq!(error.status().to_string(), status, "{cause}");
+    }
     for (cause, wire, expected) in rows {
         let mut server = Server::default();
         server.feed(wire.as_bytes());

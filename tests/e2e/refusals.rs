@@ -81,6 +81,11 @@ fn what_the_rtsp_port_refuses_has_one_line_a_connection() {
             "DESCRIBE rtsp://h/ RTSP/1.0\r\nCSeq: 1\r\n",
         ),
         (
+            "413",
+            "a body of more than 65536 bytes",
+            "ANNOUNCE rtsp://h/live/a RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 70000\r\n",
+        ),
+        (
             "455",
             "it takes a SETUP first",
             "PLAY rtsp://h/live/a RTSP/1.0\r\nCSeq: 1\r\n",

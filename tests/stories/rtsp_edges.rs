@@ -208,6 +208,35 @@ async fn a_request_that_may_be_read_in_two_ways_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_player_hears_that_its_origins_description_is_too_long() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| {
+        let others = grants(at, Vec::new());
+        move |request: &Message| match request.method() {
+            Some(Method::Describe) => {
+                let body = "v=0\r\n".repeat(14_000);
+                let fields = "Content-Type: application/sdp\r\n";
+                Reply::Say(answer(request, "200 OK", fields, &body))
+            }
+            _ => others(request),
+        }
+    })
+    .await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let told = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(told.status(), Some(502));
+    let reason = told.reason();
+    assert!(
+        reason.contains("a body of more than 65536 bytes"),
+        "{reason}"
+    );
+    assert!(!reason.contains("127.0.0.1"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_is_let_go() {
     let house = House::open("[rtsp]\nidentify_timeout = \"200ms\"\n").await;
     let mut silent = Caller::connect(house.at.rtsp).await;

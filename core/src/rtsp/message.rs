@@ -358,6 +358,23 @@ impl Refused {
     pub fn answer(&self, request: &Message) -> Vec<u8> {
         response(self.status, &self.words, Some(request), "")
     }
+
+    /// What a client gets whose request cannot be read, and has this number if that much of it can be.
+    pub fn answer_to(&self, number: Option<u32>) -> Vec<u8> {
+        let cseq = number.map(|number| format!("CSeq: {number}\r\n"));
+        response(self.status, &self.words, None, &cseq.unwrap_or_default())
+    }
+}
+
+impl MessageError {
+    /// What a client is told that sent such a message.
+    pub fn refused(self) -> Refused {
+        let (status, phrase) = match self {
+            Self::Body => (413, "Request Entity Too Large"),
+            _ => (400, "Bad Request"),
+        };
+        Refused::new(status, format!("{phrase}: {self}"))
+    }
 }
 
 /// A response of our own, without a body. `words` is the reason phrase, which players show to their users.
@@ -427,6 +444,15 @@ pub(super) fn body_length(head: &[u8]) -> Result<usize, MessageError> {
         found = Some(length);
     }
     Ok(found.unwrap_or(0))
+}
+
+/// The number in a head of which nothing else is read.
+pub(super) fn number_in(head: &[u8]) -> Option<u32> {
+    let lines = Lines::new(head).map_while(Result::ok);
+    let fields = lines.take_while(|line| !line.text.is_empty());
+    let mut named = fields.filter_map(|line| split_field(line.text));
+    let (_, value) = named.find(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"cseq"))?;
+    str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
 }
 
 struct Line<'a> {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use super::message::{Message, Method, Refused, Speaker, Version, response};
+use super::message::{Message, MessageError, Method, Refused, Speaker, Version, response};
 use super::rewrite::{authority, path};
 use super::transport::Transport;
 use super::walk::{Step, Walk, WalkError};
@@ -68,6 +68,7 @@ impl ServerError {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Tunnel => 501,
+            Self::Walk(WalkError::Message(MessageError::Body)) => 413,
             Self::Response | Self::TooMany | Self::Walk(_) => 400,
         }
     }
@@ -173,8 +174,8 @@ impl Server {
     /// Tells a client what cannot be read, if it is a message that it sent.
     fn say_why(&mut self, error: &WalkError) {
         if let WalkError::Message(error) = error {
-            let words = format!("Bad Request: {error}");
-            self.output.extend(response(400, &words, None, ""));
+            let number = self.walk.number();
+            self.output.extend(error.refused().answer_to(number));
         }
     }
 

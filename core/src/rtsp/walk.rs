@@ -152,6 +152,14 @@ impl Walk {
         self.strayed
     }
 
+    /// The number of the message that is not complete, or that cannot be read: its body may be too long.
+    pub fn number(&self) -> Option<u32> {
+        match &self.state {
+            State::Message(partial) => message::number_in(&partial.bytes),
+            _ => None,
+        }
+    }
+
     fn take<'a>(
         &mut self,
         input: &mut &'a [u8],

@@ -10,7 +10,7 @@ use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
 use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::server::NamedStream;
 use sluicegate_core::rtsp::take_out::TakeOut;
-use sluicegate_core::rtsp::walk::{Step, Walk};
+use sluicegate_core::rtsp::walk::{Step, Walk, WalkError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -26,6 +26,8 @@ pub(super) struct Leg {
     pub(super) rest: Vec<u8>,
     peer: SocketAddr,
     challenging: bool,
+    /// Why its last answer cannot be read.
+    unread: Option<WalkError>,
     greeted: Greeted,
     rename: Option<Rename>,
     take_out: Option<TakeOut>,
@@ -74,6 +76,7 @@ impl Leg {
             rest: Vec::new(),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             challenging: false,
+            unread: None,
             greeted: Greeted::Answered,
             rename,
             take_out,
@@ -107,6 +110,11 @@ impl Leg {
     /// Whether its last answer was that it wants credentials.
     pub(super) const fn is_challenging(&self) -> bool {
         self.challenging
+    }
+
+    /// Why its last answer cannot be read, if that is so.
+    pub(super) const fn unread(&self) -> Option<WalkError> {
+        self.unread
     }
 
     pub(super) const fn note_challenge(&mut self) {
@@ -219,11 +227,10 @@ impl Leg {
         loop {
             let bytes = std::mem::take(&mut self.rest);
             let mut input = bytes.as_slice();
-            while let Some(step) = self
-                .walk
-                .step(&mut input)
-                .map_err(|error| DialError::HungUp(format!("its answer cannot be read: {error}")))?
-            {
+            while let Some(step) = self.walk.step(&mut input).map_err(|error| {
+                self.unread = Some(error);
+                DialError::HungUp(format!("its answer cannot be read: {error}"))
+            })? {
                 let Step::Message(message) = step else {
                     continue;
                 };

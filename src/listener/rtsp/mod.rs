@@ -22,10 +22,11 @@ use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::dialect::Rename;
 use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtsp::join::Join;
-use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
+use sluicegate_core::rtsp::message::{Message, Method, Refused, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
 use sluicegate_core::rtsp::server::{NamedStream, Server};
 use sluicegate_core::rtsp::take_out::TakeOut;
+use sluicegate_core::rtsp::walk::WalkError;
 use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -268,9 +269,7 @@ impl Rtsp {
                 Ok(heard) => heard,
                 Err(Refusal::Ended(_)) => return Err(RequestEnd::Gone),
                 Err(refusal) => {
-                    let own = said.no.into_inner();
-                    let own = own.unwrap_or_else(PoisonError::into_inner);
-                    let words = own.unwrap_or_else(|| refused(&refusal, &asked.message, ""));
+                    let words = said.refused(&refusal, &asked.message);
                     return Err(self.tell(client, &words).await);
                 }
             };
@@ -351,14 +350,13 @@ impl Rtsp {
         }
         let renamed = renamed(request, leg.rename());
         let request = renamed.as_ref().unwrap_or(request);
-        let answer = match leg.exchange(request).await {
-            // Some cameras want credentials for everything, and close without them. The client's request may have some.
-            Err(DialError::HungUp(_)) if leg.refused_greeting() => {
-                leg = leg.anew(again().await?);
-                leg.exchange(request).await?
-            }
-            answer => answer?,
-        };
+        let mut answer = leg.exchange(request).await;
+        // Some cameras want credentials for everything, and close without them. The client's request may have some.
+        if matches!(answer, Err(DialError::HungUp(_))) && leg.refused_greeting() {
+            leg = leg.anew(again().await?);
+            answer = leg.exchange(request).await;
+        }
+        let answer = answer.inspect_err(|_| asking.said.note_unread(leg.unread()))?;
         judge(leg, &attempt, answer, asking)
     }
 
@@ -387,8 +385,32 @@ struct Asking<'a> {
 struct Said {
     /// What the client gets of one that says no.
     no: Mutex<Option<Vec<u8>>>,
+    /// Why the answer of the last one cannot be read.
+    unread: Mutex<Option<WalkError>>,
     /// The URL of a redirect.
     elsewhere: Elsewhere<String>,
+}
+
+impl Said {
+    fn note_unread(&self, error: Option<WalkError>) {
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// What a client gets that no origin joined, for this reason.
+    fn refused(self, refusal: &Refusal, request: &Message) -> Vec<u8> {
+        let no = self.no.into_inner();
+        let unread = self.unread.into_inner();
+        let no = no.unwrap_or_else(PoisonError::into_inner);
+        let unread = unread.unwrap_or_else(PoisonError::into_inner);
+        match (no, refusal, unread) {
+            (Some(no), ..) => no,
+            (None, Refusal::HungUp { .. }, Some(error)) => {
+                let words = format!("Bad Gateway: {refusal}: {error}");
+                Refused::new(502, words).answer(request)
+            }
+            (None, ..) => refused(refusal, request, ""),
+        }
+    }
 }
 
 /// What the answer of an origin means for the request.
