@@ -207,6 +207,81 @@ async fn a_request_that_may_be_read_in_two_ways_is_told_so() {
     }
 }
 
+/// What came before bytes that cannot be read is heard, though one read brought both.
+#[tokio::test]
+async fn what_shares_a_read_with_bytes_that_cannot_be_read_arrives() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| {
+        let others = grants(at, Vec::new());
+        move |request: &Message| match (request.method(), others(request)) {
+            (Some(Method::SetParameter), Reply::Say(said)) => {
+                Reply::Say([&said[..], &[0xff]].concat())
+            }
+            (_, reply) => reply,
+        }
+    })
+    .await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let url = "rtsp://media.example/live/a";
+    let describe = format!("DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player.send(&describe).await;
+    assert_eq!(player.hear().await.unwrap().status(), Some(200));
+    let told = player.ask(&format!("SET_PARAMETER {url}"), 2, "").await;
+    assert_eq!(told.status(), Some(200), "the origin's");
+    player.hear_end().await;
+
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player.send(&describe).await;
+    assert_eq!(player.hear().await.unwrap().status(), Some(200));
+    let last = format!("TEARDOWN {url} RTSP/1.0\r\nCSeq: 2\r\nSession: 7\r\n\r\n");
+    player.send([last.as_bytes(), &[0xff]].concat()).await;
+    player.hear_end().await;
+    until("the client's last request", || {
+        origin.requests().contains(&last)
+    })
+    .await;
+
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player.send([describe.as_bytes(), &[0xff]].concat()).await;
+    let told = player.hear().await.expect("what it asked for before that");
+    assert_eq!(told.status(), Some(200), "during set-up");
+    player.hear_end().await;
+    house.until_sessions(0).await;
+    let ended = house.proxy.sessions().ended();
+    let mut reasons: Vec<&str> = ended.iter().map(|row| &*row.reason).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["client_error", "client_error", "origin_error"]);
+}
+
+/// Its answer has the number of the request, or the client would wait on.
+#[tokio::test]
+async fn a_client_whose_description_is_too_long_is_told_so() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let announce = "ANNOUNCE rtsp://media.example/live/a RTSP/1.0\r\n";
+    let long = format!("{announce}CSeq: 7\r\nContent-Length: 70000\r\n\r\nv=0\r\n");
+    for is_joined in [false, true] {
+        let mut camera = Caller::connect(house.at.rtsp).await;
+        if is_joined {
+            camera.send(format!("{announce}CSeq: 6\r\n\r\n")).await;
+            assert_eq!(camera.hear().await.unwrap().status(), Some(200));
+        }
+        camera.send(&long).await;
+        let told = camera.hear().await.expect("an answer");
+        assert_eq!(
+            (told.status(), told.cseq()),
+            (Some(413), Some(7)),
+            "{is_joined}"
+        );
+        let expected = "Request Entity Too Large: a body of more than 65536 bytes";
+        assert_eq!(told.reason(), expected, "{is_joined}");
+        camera.hear_end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_player_hears_that_its_origins_description_is_too_long() {
     let house = House::open("").await;

@@ -11,7 +11,7 @@ use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
 use sluicegate_core::rtsp::media::Channels;
 use sluicegate_core::rtsp::message::{Message, Method, Refused};
 use sluicegate_core::rtsp::rewrite::to_origin;
-use sluicegate_core::rtsp::walk::{Step, Walk};
+use sluicegate_core::rtsp::walk::{Step, Walk, WalkError};
 use sluicegate_core::stream::Action;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -22,6 +22,7 @@ use super::super::{pair, turned_away};
 use super::datagrams::{AddressPair, Datagrams, UdpPorts};
 use super::leg::{AnswerMeaning, Leg};
 use crate::net::entrance::Ends;
+use crate::net::linger_close;
 use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::proxy::{Proxy, Refusal, Session};
@@ -48,6 +49,8 @@ pub(super) struct Watched {
     proxy: Proxy,
     /// Of what the log is told once.
     told: Told,
+    /// Whose bytes cannot be read. What came before them passes.
+    broken: Option<Over>,
     /// The numbers of requests that say nothing of the stream, such as those that keep a session alive, until they are
     /// answered.
     asides: VecDeque<u32>,
@@ -114,6 +117,7 @@ impl Pair {
             no: None,
             proxy: session.proxy().clone(),
             told: Told::default(),
+            broken: None,
             asides: VecDeque::new(),
         };
         Box::new(Self {
@@ -139,21 +143,20 @@ impl Pair {
         if request.method() == Some(Method::Setup) && self.first.is_empty() {
             said.extend(self.passage.hear(request));
         }
-        let heard = self.passage.to_client(&more).map(<[u8]>::to_vec);
-        let passed = self.passage.to_origin(&rest).map(<[u8]>::to_vec);
-        let done = heard.map_err(Over::Leg).and_then(|heard| {
-            self.first.extend(heard);
-            said.extend(passed.map_err(Over::Session)?);
-            Ok(())
-        });
+        self.first.extend(self.passage.walk_to_client(&more));
+        said.extend(self.passage.walk_to_origin(&rest));
         row.count(Direction::ToClient, more.len());
         row.count(Direction::ToOrigin, rest.len());
-        if let Err(over) = done {
+        let _ = self.passage.passed();
+        let written = timeout(TIME_LIMIT, self.origin.write_all(&said)).await;
+        if let Some(over) = self.passage.broken {
+            // What was answered before that is heard.
+            let mut last = std::mem::take(&mut self.first);
+            last.extend(self.passage.words().unwrap_or_default());
+            linger_close::say(&mut self.client, &last, linger_close::TIME_LIMIT).await;
             self.session.over(over);
             return None;
         }
-        let _ = self.passage.passed();
-        let written = timeout(TIME_LIMIT, self.origin.write_all(&said)).await;
         if !matches!(written, Ok(Ok(()))) {
             self.session.over(Over::Leg(LegEnd::Reset));
             return None;
@@ -164,6 +167,12 @@ impl Pair {
     /// Relays to the end. A client that left because its origin or we said no was refused.
     pub(super) async fn serve(mut self: Box<Self>) {
         let over = self.relay_leg().await;
+        let words = self.passage.words().filter(|_| self.first.is_empty());
+        if let (Over::Session(EndReason::ClientError), Some(words)) = (over, words) {
+            let client = &mut self.client;
+            // Out of the room that is kept for hours.
+            Box::pin(linger_close::say(client, &words, linger_close::TIME_LIMIT)).await;
+        }
         let left = matches!(
             over,
             Over::Leg(LegEnd::Closed | LegEnd::Reset) | Over::Session(EndReason::ClientClosed)
@@ -316,6 +325,81 @@ impl Watched {
         }
     }
 
+    /// What the client gets for what the origin sent.
+    fn walk_to_client<'a>(&'a mut self, input: &'a [u8]) -> &'a [u8] {
+        self.out.clear();
+        let mut rest = input;
+        loop {
+            if !self.words.is_empty() && self.from_origin.is_between() {
+                self.out.append(&mut self.words);
+            }
+            let step = if self.words.is_empty() {
+                self.from_origin.step(&mut rest)
+            } else {
+                self.from_origin.short_step(&mut rest)
+            };
+            match step {
+                Err(error) => {
+                    let session = self.row.id;
+                    info!(session, %error, "the origin's RTSP cannot be read");
+                    self.broken = Some(Over::Leg(LegEnd::Broken));
+                    break;
+                }
+                Ok(None) => break,
+                Ok(Some(Step::Pass(frames))) => {
+                    let is_all = rest.is_empty() && frames.len() == input.len();
+                    if is_all && self.out.is_empty() {
+                        return input;
+                    }
+                    self.out.extend_from_slice(frames);
+                }
+                Ok(Some(Step::Message(message))) => {
+                    self.note_answer(&message);
+                    self.note_channels(&message);
+                    let heard = self.join.from_origin(&message);
+                    self.note(heard.news);
+                    match heard.bytes {
+                        Some(bytes) => self.out.extend(bytes),
+                        None => self.out.extend_from_slice(message.bytes()),
+                    }
+                }
+            }
+        }
+        &self.out
+    }
+
+    /// What the origin gets for what the client sent.
+    fn walk_to_origin<'a>(&'a mut self, input: &'a [u8]) -> &'a [u8] {
+        self.out.clear();
+        let mut rest = input;
+        loop {
+            match self.from_client.step(&mut rest) {
+                Err(error) => {
+                    let session = self.row.id;
+                    info!(session, %error, "the client's RTSP cannot be read");
+                    if let WalkError::Message(error) = error {
+                        let number = self.from_client.number();
+                        self.words.extend(error.refused().answer_to(number));
+                    }
+                    self.broken = Some(Over::Session(EndReason::ClientError));
+                    break;
+                }
+                Ok(None) => break,
+                Ok(Some(Step::Pass(frames))) => {
+                    if frames.len() == input.len() {
+                        return input;
+                    }
+                    self.out.extend_from_slice(frames);
+                }
+                Ok(Some(Step::Message(message))) => {
+                    let bytes = self.hear(&message);
+                    self.out.extend(bytes);
+                }
+            }
+        }
+        &self.out
+    }
+
     fn note(&mut self, news: Option<News>) {
         match news {
             None => {}
@@ -356,69 +440,11 @@ impl Watched {
 
 impl Passage for Watched {
     fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
-        let session = self.row.id;
-        let broken = |error| {
-            info!(session, %error, "the origin's RTSP cannot be read");
-            LegEnd::Broken
-        };
-        self.out.clear();
-        let mut rest = input;
-        loop {
-            if !self.words.is_empty() && self.from_origin.is_between() {
-                self.out.append(&mut self.words);
-            }
-            let step = if self.words.is_empty() {
-                self.from_origin.step(&mut rest)
-            } else {
-                self.from_origin.short_step(&mut rest)
-            };
-            match step.map_err(broken)? {
-                None => break,
-                Some(Step::Pass(frames)) => {
-                    let is_all = rest.is_empty() && frames.len() == input.len();
-                    if is_all && self.out.is_empty() {
-                        return Ok(input);
-                    }
-                    self.out.extend_from_slice(frames);
-                }
-                Some(Step::Message(message)) => {
-                    self.note_answer(&message);
-                    self.note_channels(&message);
-                    let heard = self.join.from_origin(&message);
-                    self.note(heard.news);
-                    match heard.bytes {
-                        Some(bytes) => self.out.extend(bytes),
-                        None => self.out.extend_from_slice(message.bytes()),
-                    }
-                }
-            }
-        }
-        Ok(&self.out)
+        Ok(self.walk_to_client(input))
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
-        let session = self.row.id;
-        let broken = |error| {
-            info!(session, %error, "the client's RTSP cannot be read");
-            EndReason::ClientError
-        };
-        self.out.clear();
-        let mut rest = input;
-        while let Some(step) = self.from_client.step(&mut rest).map_err(broken)? {
-            match step {
-                Step::Pass(frames) => {
-                    if frames.len() == input.len() {
-                        return Ok(input);
-                    }
-                    self.out.extend_from_slice(frames);
-                }
-                Step::Message(message) => {
-                    let bytes = self.hear(&message);
-                    self.out.extend(bytes);
-                }
-            }
-        }
-        Ok(&self.out)
+        Ok(self.walk_to_origin(input))
     }
 
     fn read_from_origin(&mut self, origin: &TcpStream) {
@@ -433,7 +459,17 @@ impl Passage for Watched {
         }
         self.note_media();
         self.note_stray_bytes();
-        Ok(())
+        match self.broken {
+            Some(Over::Session(reason)) => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn leg_end(&self) -> Option<LegEnd> {
+        match self.broken {
+            Some(Over::Leg(end)) => Some(end),
+            _ => None,
+        }
     }
 
     fn words(&mut self) -> Option<Vec<u8>> {
