@@ -30,6 +30,7 @@ pub(crate) use self::srt::given_or;
 use self::text::WHITE_SPACE;
 pub(crate) use self::text::{
     decode, decode_name, escape_at, query_value, split_authority, split_query, unquote,
+    with_escapes,
 };
 
 /// One stream: a vhost and a path of one or more segments, equal for every protocol's spelling of it.

@@ -550,6 +550,38 @@ fn a_camera_may_call_its_stream_by_its_address_alone() {
     }
 }
 
+/// Cameras write titles and names in encodings of their own.
+#[test]
+fn tracks_are_known_whatever_the_encoding_of_their_description() {
+    let mut join = join();
+    let sdp = b"v=0\r\ns=caf\xe9\r\nm=video 0 RTP/AVP 96\r\na=control:s\xe9rie/1\r\n";
+    let head = format!(
+        "RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n",
+        sdp.len()
+    );
+    let base = b"Content-Base: rtsp://10.0.0.5/caf\xe9/\r\n\r\n";
+    let answer = [head.as_bytes(), base, sdp].concat();
+    let (answer, _) = Message::parse(&answer, Speaker::Origin).unwrap().unwrap();
+    join.from_origin(&answer);
+    let rows: [(&str, &[u8], bool); 4] = [
+        ("as it came", b"caf\xe9/s\xe9rie/1", true),
+        ("with escapes", b"caf%E9/s%E9rie/1", true),
+        ("the stream", b"caf\xe9", true),
+        ("another stream", b"caf\xe8", false),
+    ];
+    for (cause, path, expected) in rows {
+        let asks = [
+            b"PLAY rtsp://us.example:554/".as_slice(),
+            path,
+            b" RTSP/1.0\r\nCSeq: 7\r\n\r\n",
+        ]
+        .concat();
+        let (asks, _) = Message::parse(&asks, Speaker::Client).unwrap().unwrap();
+        let heard = join.from_client(&asks);
+        assert_eq!(heard == FromClient::Pass, expected, "{cause}: {heard:?}");
+    }
+}
+
 #[test]
 fn what_is_answered_before_a_stream_is_named() {
     let rows = [

@@ -207,6 +207,32 @@ async fn a_request_that_may_be_read_in_two_ways_is_told_so() {
     }
 }
 
+/// Odd cameras, and players of what they are called, write URLs in encodings of their own.
+#[tokio::test]
+async fn a_url_that_is_no_utf_8_names_a_stream_and_reaches_its_origin_as_it_came() {
+    let house = House::open("").await;
+    let names = ["one", "two", "three"];
+    let mut origins = Vec::new();
+    for id in names {
+        let origin = Stub::start(|at| grants(at, Vec::new())).await;
+        house.register_with(id, &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        origins.push(origin);
+    }
+    let latin: &[u8] = b"rtsp://media.example/live/caf\xe9";
+    for url in [latin, b"rtsp://media.example/live/caf%E9"] {
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let asks = [b"DESCRIBE ", url, b" RTSP/1.0\r\nCSeq: 1\r\n\r\n"].concat();
+        player.send(&asks).await;
+        let told = player.hear().await.expect("an answer");
+        assert_eq!(told.status(), Some(200), "{}", told.reason());
+        let id = house.origin_of("live/caf%E9").expect("it is placed");
+        let at = names.iter().position(|name| *name == id);
+        let asked = origins[at.expect("one of them")].requests();
+        let expected = String::from_utf8_lossy(&asks).into_owned();
+        assert!(asked.contains(&expected), "{asked:?}");
+    }
+}
+
 /// What came before bytes that cannot be read is heard, though one read brought both.
 #[tokio::test]
 async fn what_shares_a_read_with_bytes_that_cannot_be_read_arrives() {

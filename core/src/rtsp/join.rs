@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::message::{Change, Message, Method, Refused, Speaker, Version};
-use super::rewrite::{Rewrite, authority, is_secure, path, to_origin};
+use super::rewrite::{CONTROL, Rewrite, authority, is_secure, path, to_origin};
 use super::server::NamedStream;
 use super::transport::{Carrier, Ports, Transport};
 use crate::dialect::Dialect;
-use crate::stream::StreamUrl;
+use crate::stream::{StreamUrl, with_escapes};
 
 /// The conversation of one session.
 #[derive(Debug)]
@@ -383,8 +383,9 @@ impl Join {
     /// Notes the origin's names for the stream and its tracks, because requests for these belong to it too.
     fn note_paths(&mut self, message: &Message) {
         let named = message
-            .field("content-base")
-            .or_else(|| message.field("content-location"));
+            .url_field("content-base")
+            .or_else(|| message.url_field("content-location"));
+        let named = named.as_deref();
         if let Some(named) = named {
             note(&mut self.paths, path(named));
         }
@@ -402,10 +403,12 @@ impl Join {
             true => vec![base.as_str()],
             false => vec![base.as_str(), beside],
         };
-        for line in str::from_utf8(message.body()).unwrap_or_default().lines() {
-            let Some(control) = line.strip_prefix("a=control:").map(str::trim) else {
+        for line in message.body().split(|byte| *byte == b'\n') {
+            let Some(control) = line.strip_prefix(CONTROL) else {
                 continue;
             };
+            let control = with_escapes(control.trim_ascii());
+            let control = control.as_ref();
             let relative = !control.contains("://") && !control.starts_with('/');
             if control == "*" {
                 continue;

@@ -4,11 +4,15 @@
 //! might see a different message than we do. Only line ends are forgiven, because each line of a head leaves here with CR
 //! LF. An origin was chosen by the operator and is read as players read it: lines that are no header field pass as they
 //! came, whatever they are, and only what says how long the message is has to be clear.
+//!
+//! Cameras and their clients write URLs in encodings of their own. What is no UTF-8 of them is read as if it were escaped, as
+//! it may be (RFC 3986 §2.1), and passes as it came.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::dialect::Rename;
+use crate::stream::with_escapes;
 
 /// The side that wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,8 @@ enum Start {
     Request {
         method: Method,
         uri: Range<usize>,
+        /// The URI with escapes, where it is no UTF-8.
+        escaped: Option<Box<str>>,
         version: Version,
     },
     Response {
@@ -209,9 +215,12 @@ impl Message {
         }
     }
 
-    /// The request's URI, exactly as sent; empty for a response.
+    /// The request's URI as it was sent, except that bytes that are no UTF-8 are percent-escapes; empty for a response.
     pub fn uri(&self) -> &str {
         match &self.start {
+            Start::Request {
+                escaped: Some(uri), ..
+            } => uri,
             Start::Request { uri, .. } => self.text(uri),
             Start::Response { .. } => "",
         }
@@ -249,6 +258,13 @@ impl Message {
             .and_then(|(_, value)| str::from_utf8(value).ok())
     }
 
+    /// The same, with percent-escapes in place of bytes that are no UTF-8: for fields that are URLs.
+    pub fn url_field(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.fields()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| with_escapes(value))
+    }
+
     /// The name and the value of every header field.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| {
@@ -263,7 +279,7 @@ impl Message {
     }
 
     /// The message with changed fields, and with `body` in place of its own if one is given. Everything that is kept is
-    /// kept byte for byte.
+    /// kept byte for byte; `change` is shown percent-escapes in place of bytes that are no UTF-8.
     pub fn with(
         &self,
         mut change: impl FnMut(&str, &str) -> Change,
@@ -285,10 +301,7 @@ impl Message {
                 continue;
             }
             let value = self.bytes.get(field.value.clone()).unwrap_or_default();
-            let Ok(value) = str::from_utf8(value) else {
-                continue;
-            };
-            match change(name, value) {
+            match change(name, &with_escapes(value)) {
                 Change::Drop => replace(&field.line, b""),
                 Change::Keep => {}
                 Change::Value(value) => replace(&field.value, value.as_bytes()),
@@ -513,7 +526,7 @@ fn start_line(head: &[u8], line: &[u8], speaker: Speaker) -> Result<Start, Messa
         });
     }
     let text = |word| str::from_utf8(word).map_err(|_| MessageError::Start);
-    let (first, uri) = (text(first)?, text(second)?);
+    let (first, uri) = (text(first)?, with_escapes(second));
     let version = match text(third)? {
         "RTSP/1.0" => Version::Rtsp10,
         "HTTP/1.0" | "HTTP/1.1" => Version::Http,
@@ -530,6 +543,10 @@ fn start_line(head: &[u8], line: &[u8], speaker: Speaker) -> Result<Start, Messa
     Ok(Start::Request {
         method: method(first),
         uri: range_of(head, second),
+        escaped: match uri {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(uri) => Some(uri.into()),
+        },
         version,
     })
 }
@@ -673,6 +690,28 @@ mod tests {
         assert_eq!(message.uri(), "rtsp://h/live/a");
         assert_eq!(message.cseq(), Some(2));
         assert_eq!(message.body(), b"hi");
+    }
+
+    #[test]
+    fn a_uri_in_another_encoding_is_read_with_escapes_and_passes_as_it_came() {
+        let rows: [(&str, &[u8], &str); 4] = [
+            ("Latin-1", b"rtsp://h/live/caf\xe9", "rtsp://h/live/caf%E9"),
+            ("escaped", b"rtsp://h/live/caf%E9", "rtsp://h/live/caf%E9"),
+            (
+                "UTF-8",
+                "rtsp://h/live/café".as_bytes(),
+                "rtsp://h/live/café",
+            ),
+            ("both", b"rtsp://h/\xc3\xa9/\xe9", "rtsp://h/é/%E9"),
+        ];
+        for (cause, uri, expected) in rows {
+            let request = [b"DESCRIBE ", uri, b" RTSP/1.0\r\nCSeq: 1\r\n\r\n"].concat();
+            for speaker in [Speaker::Client, Speaker::Origin] {
+                let (message, _) = Message::parse(&request, speaker).unwrap().unwrap();
+                assert_eq!(message.uri(), expected, "{cause}");
+                assert_eq!(message.bytes(), request, "{cause}");
+            }
+        }
     }
 
     #[test]

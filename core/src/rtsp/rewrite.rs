@@ -14,6 +14,7 @@ use super::message::{Change, Message};
 use super::take_out::TakeOut;
 use super::transport::Transport;
 use crate::dialect::Rename;
+use crate::stream::with_escapes;
 
 /// The names to replace, and their replacements.
 #[derive(Debug, Clone)]
@@ -43,9 +44,8 @@ impl Rewrite {
             .field("content-type")
             .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
         let body = is_sdp.then(|| self.description(message.body())).flatten();
-        let changes = |(name, value): (&str, &[u8])| {
-            str::from_utf8(value).is_ok_and(|value| change(name, value) != Change::Keep)
-        };
+        let changes =
+            |(name, value): (&str, &[u8])| change(name, &with_escapes(value)) != Change::Keep;
         let request_changes = matches!(moved, Cow::Owned(_));
         if !request_changes && body.is_none() && !message.fields().any(changes) {
             return None;
@@ -135,53 +135,53 @@ impl Rewrite {
         let mut out = Vec::with_capacity(body.len());
         let mut differs = false;
         for line in body.split_inclusive(|byte| *byte == b'\n') {
-            // Cameras write titles in encodings of their own.
-            let Ok(text) = str::from_utf8(line) else {
-                out.extend_from_slice(line);
-                continue;
-            };
-            let new = if text.starts_with("a=control:") {
-                self.urls(text)
-            } else if HAVE_ADDRESSES.iter().any(|start| text.starts_with(start)) {
-                self.addresses(text)
+            // Cameras write titles, names and URLs in encodings of their own.
+            let new = if line.starts_with(CONTROL) {
+                match self.urls(&with_escapes(line)) {
+                    Cow::Borrowed(_) => None,
+                    Cow::Owned(new) => Some(new.into_bytes()),
+                }
+            } else if HAVE_ADDRESSES.iter().any(|start| line.starts_with(start)) {
+                self.addresses(line)
             } else {
-                Cow::Borrowed(text)
+                None
             };
-            differs |= matches!(new, Cow::Owned(_));
-            out.extend_from_slice(new.as_bytes());
+            differs |= new.is_some();
+            out.extend_from_slice(new.as_deref().unwrap_or(line));
         }
         differs.then_some(out)
     }
 
     /// Rewrites a line of a description that ends in an address: an origin may know itself by another than we do, or by a name.
-    /// A group of receivers (RFC 4566 §5.7) and what says nothing stay.
-    fn addresses<'a>(&self, line: &'a str) -> Cow<'a, str> {
-        let text = line.trim_end();
+    /// A group of receivers (RFC 4566 §5.7) and what says nothing stay, which is `None`.
+    fn addresses(&self, line: &[u8]) -> Option<Vec<u8>> {
+        let text = line.trim_ascii_end();
         let end = line.get(text.len()..).unwrap_or_default();
-        let Some((before, last)) = text.rsplit_once(' ') else {
-            return Cow::Borrowed(line);
-        };
-        let (address, _) = last.split_once('/').unwrap_or((last, ""));
+        let space = text.iter().rposition(|byte| *byte == b' ')?;
+        let before = text.get(..space)?;
+        let last = with_escapes(text.get(space + 1..)?);
+        let (address, _) = last.split_once('/').unwrap_or((&last, ""));
         let names_nobody = address
             .parse()
             .is_ok_and(|ip: IpAddr| ip.is_unspecified() || ip.is_multicast());
         // The line names the family of its address.
-        let family = before.rsplit(' ').find(|word| *word != "*");
-        let ours = match (family, self.local) {
-            (Some("IP4"), IpAddr::V6(_)) => "0.0.0.0".to_owned(),
-            (Some("IP6"), IpAddr::V4(_)) => "::".to_owned(),
-            (Some("IP4" | "IP6"), _) => self.local.to_string(),
-            _ => return Cow::Borrowed(line),
+        let words = before.rsplit(|byte| *byte == b' ');
+        let family = words.into_iter().find(|word| *word != b"*");
+        let ours = match (family?, self.local) {
+            (b"IP4", IpAddr::V6(_)) => "0.0.0.0".to_owned(),
+            (b"IP6", IpAddr::V4(_)) => "::".to_owned(),
+            (b"IP4" | b"IP6", _) => self.local.to_string(),
+            _ => return None,
         };
-        if names_nobody || last == ours {
-            return Cow::Borrowed(line);
-        }
-        Cow::Owned(format!("{before} {ours}{end}"))
+        let changes = !names_nobody && last != ours;
+        changes.then(|| [before, b" ", ours.as_bytes(), end].concat())
     }
 }
 
 /// How lines of a description begin that end in an address (RFC 4566 §5.2, §5.7; RFC 3605; RFC 4570 §3).
-const HAVE_ADDRESSES: [&str; 4] = ["o=", "c=", "a=rtcp:", "a=source-filter:"];
+const HAVE_ADDRESSES: [&[u8]; 4] = [b"o=", b"c=", b"a=rtcp:", b"a=source-filter:"];
+/// How a line of a description begins that says what to ask for.
+pub(super) const CONTROL: &[u8] = b"a=control:";
 
 /// Whether a URL is one of RTSP over TLS.
 pub fn is_secure(url: &str) -> bool {
@@ -417,8 +417,60 @@ mod tests {
             ),
         ];
         for (cause, line, expected) in rows {
-            assert_eq!(rewrite().addresses(line), expected, "{cause}");
+            let found = rewrite().addresses(line.as_bytes());
+            let found = found.unwrap_or_else(|| line.as_bytes().to_vec());
+            assert_eq!(String::from_utf8(found).unwrap(), expected, "{cause}");
         }
+    }
+
+    /// Cameras write names in encodings of their own, and the address of one is the same secret.
+    #[test]
+    fn what_is_no_utf_8_hides_no_address() {
+        let rename = Some(Rename::new("live/cam1", "cam1"));
+        let plain = rewrite();
+        let renaming = Rewrite {
+            rename,
+            ..rewrite()
+        };
+        let answer = |rest: &[u8]| [b"RTSP/1.0 200 OK\r\nCSeq: 2\r\n", rest].concat();
+        let described = |sdp: &[u8]| {
+            let length = sdp.len();
+            let fields =
+                format!("Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n");
+            answer(&[fields.as_bytes(), sdp].concat())
+        };
+        let rows = [
+            (
+                "a base",
+                &plain,
+                answer(b"Content-Base: rtsp://10.0.0.5/caf\xe9/\r\n\r\n"),
+                answer(b"Content-Base: rtsp://media.example:18554/caf%E9/\r\n\r\n"),
+            ),
+            (
+                "a track, a title and a user",
+                &plain,
+                described(b"o=caf\xe9 1 1 IN IP4 10.0.0.5\r\ns=caf\xe9\r\na=control:rtsp://10.0.0.5/caf\xe9/1\r\n"),
+                described(b"o=caf\xe9 1 1 IN IP4 192.0.2.1\r\ns=caf\xe9\r\na=control:rtsp://media.example:18554/caf%E9/1\r\n"),
+            ),
+            (
+                "a realm",
+                &renaming,
+                answer(b"WWW-Authenticate: Digest realm=\"caf\xe9\"\r\n\r\n"),
+                answer(b"\r\n"),
+            ),
+        ];
+        for (cause, rewrite, said, expected) in rows {
+            let (message, _) = Message::parse(&said, Speaker::Origin).unwrap().unwrap();
+            let heard = rewrite.to_client(&message, None);
+            assert_eq!(heard, Some(expected), "{cause}");
+        }
+        let ours = answer(b"Content-Base: rtsp://media.example:18554/caf\xe9/\r\n\r\n");
+        let (message, _) = Message::parse(&ours, Speaker::Origin).unwrap().unwrap();
+        assert_eq!(
+            plain.to_client(&message, None),
+            None,
+            "it passes as it came"
+        );
     }
 
     #[test]

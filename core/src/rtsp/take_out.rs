@@ -144,6 +144,10 @@ mod tests {
         let rest = only_query.rest_of(&shown).unwrap();
         assert_eq!(rest.field("authorization"), Some("Basic dTpw"));
         assert_eq!(TakeOut::new(&[], false, uri), None);
+        let said = b"PLAY rtsp://h/live/a RTSP/1.0\r\nCSeq: 4\r\nAuthorization: Digest username=\"caf\xe9\"\r\n\r\n";
+        let rest = taking(uri).rest_of(&read(said).unwrap()).unwrap();
+        assert_eq!(rest.field("cseq"), Some("4"));
+        assert_eq!(rest.fields().count(), 1, "whatever its encoding");
         let answer = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nAuthorization: x\r\n\r\n";
         let (answer, _) = Message::parse(answer, Speaker::Client).unwrap().unwrap();
         assert_eq!(taking(uri).rest_of(&answer), None, "an answer passes");

@@ -56,17 +56,25 @@ pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
 /// The same in the name of a stream, where bytes that are no UTF-8 keep their escapes: for origins they are a name like
 /// any other.
 pub(crate) fn decode_name(text: &str) -> Cow<'_, str> {
-    let Some(bytes) = decoded(text) else {
+    match decoded(text) {
+        None => Cow::Borrowed(text),
+        Some(bytes) => Cow::Owned(with_escapes(&bytes).into_owned()),
+    }
+}
+
+/// A text in which bytes that are no UTF-8 are percent-escapes.
+pub(crate) fn with_escapes(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
         return Cow::Borrowed(text);
-    };
-    let mut name = String::with_capacity(text.len());
+    }
+    let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        name.push_str(chunk.valid());
+        text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            let _ = write!(name, "%{byte:02X}");
+            let _ = write!(text, "%{byte:02X}");
         }
     }
-    Cow::Owned(name)
+    Cow::Owned(text)
 }
 
 /// The bytes that a text with percent-escapes stands for; `None` if it has none.

@@ -256,9 +256,9 @@ impl AnswerMeaning {
     pub(super) fn of(answer: &Message) -> Self {
         match answer.status().unwrap_or_default() {
             200..=299 => Self::Grants,
-            300..=399 => match answer.field("location") {
+            300..=399 => match answer.url_field("location") {
                 // A URL that goes on on the next line is none.
-                Some(url) if !url.contains(char::is_control) => Self::Moves(url.to_owned()),
+                Some(url) if !url.contains(char::is_control) => Self::Moves(url.into_owned()),
                 _ => Self::Refuses,
             },
             401 | 407 => Self::Challenges,
