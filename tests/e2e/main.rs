@@ -45,6 +45,7 @@ mod refusals;
 mod reload;
 mod rolling_update;
 mod rtsp_cameras;
+mod rtsp_lines;
 mod rtsp_play;
 mod rtsp_record;
 mod scale_in;

@@ -166,7 +166,11 @@ fn play_by_rtsp(at: SocketAddr, last: &[u8]) {
 }
 
 /// The next message; `None` at the end of the connection.
-fn next(stream: &mut TcpStream, bytes: &mut Vec<u8>, speaker: Speaker) -> Option<Message> {
+pub(super) fn next(
+    stream: &mut TcpStream,
+    bytes: &mut Vec<u8>,
+    speaker: Speaker,
+) -> Option<Message> {
     let mut buffer = [0; 4096];
     loop {
         if let Some((message, length)) = Message::parse(bytes, speaker).ok()? {
@@ -178,7 +182,8 @@ fn next(stream: &mut TcpStream, bytes: &mut Vec<u8>, speaker: Speaker) -> Option
     }
 }
 
-fn serve(talk: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+/// Serves each connection to a new address on a thread of its own.
+pub(super) fn serve(talk: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
     let at = listener.local_addr().expect("it is bound");
     // The threads end with the test process.

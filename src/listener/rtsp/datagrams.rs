@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use prometheus_client::metrics::counter::Counter;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::rtsp::join::Offer;
 use sluicegate_core::rtsp::media::is_rtp;
 use sluicegate_core::rtsp::transport::Ports;
@@ -20,6 +21,7 @@ use socket2::SockRef;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::info;
 
 use crate::metrics::{DropLabels, Metrics};
 use crate::sessions::{Direction, Row};
@@ -41,6 +43,8 @@ pub(super) struct Datagrams {
     client: AddressPair,
     origin: AddressPair,
     tracks: Vec<Track>,
+    /// The log was told that media comes from another port than the origin named.
+    is_port_told: bool,
     /// Datagrams of strangers, which are passed over.
     ignored: Counter,
 }
@@ -133,6 +137,7 @@ impl Datagrams {
             client,
             origin,
             tracks: Vec::new(),
+            is_port_told: false,
             ignored: metrics
                 .datagrams_dropped
                 .get_or_create(&DropLabels {
@@ -222,7 +227,12 @@ impl Datagrams {
             for track in self.tracks.iter_mut().filter(|track| track.granted) {
                 for (index, lane) in track.lanes.iter_mut().enumerate() {
                     let is_media = index == 0;
-                    lane.pass_to_client(cx, scratch, self.origin.theirs, &self.row, is_media);
+                    let other =
+                        lane.pass_to_client(cx, scratch, self.origin.theirs, &self.row, is_media);
+                    if let Some(ports) = other.filter(|_| is_media && !self.is_port_told) {
+                        self.is_port_told = true;
+                        tell_of_port(&self.row, ports);
+                    }
                     lane.pass_to_origin(cx, scratch, self.client.theirs, &self.row, is_media);
                 }
             }
@@ -230,7 +240,20 @@ impl Datagrams {
     }
 }
 
+/// Tells of media that comes from another port than the origin `named`: firewalls between the two are set by what it names.
+fn tell_of_port(row: &Row, (named, from): (u16, u16)) {
+    info!(
+        session = row.id,
+        stream = %row.request.stream,
+        origin = row.origin().as_ref().map_or("-", OriginId::as_str),
+        named,
+        from,
+        "media comes from another port than the origin named"
+    );
+}
+
 impl Lane {
+    /// Returns the port that the origin waits at and the one that a datagram came from, if there was one from another.
     fn pass_to_client(
         &mut self,
         cx: &mut Context<'_>,
@@ -238,13 +261,17 @@ impl Lane {
         origin: IpAddr,
         row: &Row,
         is_media: bool,
-    ) {
+    ) -> Option<(u16, u16)> {
+        let mut other = None;
         while let Poll::Ready((data, from)) = receive(&self.facing_origin, cx, scratch) {
             if from.ip() != origin {
                 self.ignored.inc();
                 continue;
             }
-            self.origin.get_or_insert(from);
+            let named = self.origin.get_or_insert(from).port();
+            if named != from.port() {
+                other = Some((named, from.port()));
+            }
             // What does not fit is lost, as datagrams are.
             let _ = self.facing_client.try_send_to(data, self.client);
             row.count(Direction::ToClient, data.len());
@@ -252,6 +279,7 @@ impl Lane {
                 row.media_flows();
             }
         }
+        other
     }
 
     fn pass_to_origin(
