@@ -62,6 +62,8 @@ pub struct Call {
 pub struct CallState {
     /// Its row in the session table; 0 while another proxy has it.
     session: AtomicU64,
+    /// Connections that carry it over TCP.
+    bridges: AtomicUsize,
     // std mutexes: each is held for a line.
     checks: Mutex<Vec<Check>>,
     carrier: Mutex<String>,
@@ -77,6 +79,10 @@ pub struct Binding {
     pub password: Box<[u8]>,
     shard: AtomicUsize,
 }
+
+/// Shows that a connection carries a call over TCP, for as long as it lives.
+#[derive(Debug)]
+pub struct Bridged(Arc<Call>);
 
 /// Keeps a call's bindings for as long as it lives.
 #[derive(Debug)]
@@ -98,6 +104,7 @@ impl CallState {
     pub fn new(checks: Vec<Check>, carrier: &str) -> Self {
         Self {
             session: AtomicU64::new(0),
+            bridges: AtomicUsize::new(0),
             checks: Mutex::new(checks),
             carrier: Mutex::new(carrier.to_owned()),
         }
@@ -108,6 +115,12 @@ impl Call {
     /// Its row in the session table here, once it has one.
     pub fn session(&self) -> u64 {
         self.shared.session.load(Ordering::Acquire)
+    }
+
+    /// Another connection carries it over TCP.
+    pub fn bridged(self: &Arc<Self>) -> Bridged {
+        self.shared.bridges.fetch_add(1, Ordering::AcqRel);
+        Bridged(Arc::clone(self))
     }
 
     /// How its client proves itself.
@@ -212,8 +225,11 @@ impl Bindings {
         self.read().checks.get(username).cloned()
     }
 
-    /// Some shard has a socket for a transport of this call: its client has proven itself here, by UDP.
+    /// Some shard or connection has a socket for a transport of this call: its client has proven itself here.
     pub fn is_open(&self, call: &Call) -> bool {
+        if call.shared.bridges.load(Ordering::Acquire) > 0 {
+            return true;
+        }
         let tables = self.read();
         call.checks().iter().any(|check| {
             let binding = tables.checks.get(check.username.as_bytes());
@@ -286,6 +302,12 @@ impl Bound {
     /// The call.
     pub const fn call(&self) -> &Arc<Call> {
         &self.call
+    }
+}
+
+impl Drop for Bridged {
+    fn drop(&mut self) {
+        self.0.shared.bridges.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -371,6 +393,12 @@ mod tests {
         before.release(0);
         assert!(bindings.is_open(bound.call()) && !bindings.is_open(other.call()));
         after.release(1);
+        assert!(!bindings.is_open(bound.call()));
+        let by_tcp = [bound.call().bridged(), bound.call().bridged()];
+        for bridged in by_tcp {
+            assert!(bindings.is_open(bound.call()) && !bindings.is_open(other.call()));
+            drop(bridged);
+        }
         assert!(!bindings.is_open(bound.call()));
     }
 }

@@ -73,6 +73,7 @@ mod refusals;
 mod rtc_media;
 mod rtc_peer;
 mod rtc_roams;
+mod rtc_tcp;
 mod rtmp_failover;
 mod rtmp_origins;
 mod rtmp_passes;

@@ -37,6 +37,12 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// How many bytes of empty frames `stream` begins with. Such frames are legal and say nothing (RFC 4571 §2).
+pub fn empty_frames(stream: &[u8]) -> usize {
+    let lengths = stream.chunks_exact(LENGTH);
+    LENGTH * lengths.take_while(|length| *length == [0; LENGTH]).count()
+}
+
 /// The bytes that precede `datagram` on the stream; `None` if it is longer than a frame may be.
 pub fn prefix(datagram: &[u8]) -> Option<[u8; LENGTH]> {
     let length = u16::try_from(datagram.len()).ok()?;
@@ -72,6 +78,14 @@ mod tests {
         ];
         for (cause, stream, expected) in cases {
             assert_eq!(Frame::parse(stream), expected, "{cause}");
+        }
+        for (stream, expected) in [
+            (&[][..], 0),
+            (&[0], 0),
+            (&[0, 0, 0], 2),
+            (&[0, 0, 0, 0, 0, 1, 0, 0], 4),
+        ] {
+            assert_eq!(empty_frames(stream), expected, "{stream:?}");
         }
         assert_eq!(Frame::parse(&[8, 1]), Err(TooLong(2049)), "before it came");
         assert_eq!(prefix(&[0; MAX_FRAME]), Some([8, 0]));

@@ -238,7 +238,7 @@ impl Media {
         debug!(session = row.id, ?reason, "flow closed");
         match reason {
             Closed::Ended => {}
-            // After an ICE restart the call goes on by another.
+            // After an ICE restart, or a change to TCP, the call goes on by another.
             Closed::Idle if self.proxy.registry().bindings().is_open(&call.binding.call) => {}
             Closed::Idle => row.end(EndReason::ClientIdle),
             Closed::Refused => row.end(EndReason::OriginClosed),

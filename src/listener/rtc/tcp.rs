@@ -1,5 +1,6 @@
 //! ICE over TCP (RFC 6544): a client behind a firewall that lets no UDP through. Each connection is bridged to a
-//! socket of its own towards the origin's UDP port.
+//! socket of its own towards the origin's UDP port. A call may have several, as while its client changes networks: each
+//! proves itself, the origin chooses among them, and the end of one ends no other.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtc::classify::Class;
 use sluicegate_core::rtc::flows::CONSENT;
-use sluicegate_core::rtc::frames::{Frame, LENGTH, MAX_FRAME, prefix};
+use sluicegate_core::rtc::frames::{Frame, LENGTH, MAX_FRAME, empty_frames, prefix};
 use sluicegate_core::rtc::stun::{Kind, Message};
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,9 +85,10 @@ impl Tcp {
     }
 }
 
-/// Reads until the first frame is whole, and says how long it is. It stays in `bytes`.
+/// Reads until the first frame is whole that is not empty, and says how long it is. It stays in `bytes`.
 async fn first_frame(client: &mut Wire, bytes: &mut Vec<u8>) -> Option<usize> {
     loop {
+        bytes.drain(..empty_frames(bytes));
         if let Some(frame) = Frame::parse(bytes).ok()? {
             return Some(frame.length);
         }
@@ -102,6 +104,7 @@ async fn bridge(client: &mut Wire, early: &[u8], binding: &Binding, row: &Row) -
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
+    let _carries = binding.call.bridged();
     let origin = UdpSocket::bind(any).await?;
     origin.connect(binding.call.media).await?;
     let (reading, writing) = client.split();
@@ -126,12 +129,15 @@ async fn to_origin(
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
         {
             silent_until = Instant::now() + CONSENT;
+            taken += frame.length;
+            if frame.datagram.is_empty() {
+                continue;
+            }
             row.count(Direction::ToOrigin, frame.datagram.len());
             if row.request.action == Action::Publish && Class::of(frame.datagram) == Class::Rtp {
                 row.media_flows();
             }
             origin.send(frame.datagram).await?;
-            taken += frame.length;
         }
         bytes.drain(..taken);
         let count = tokio::select! {
@@ -150,7 +156,7 @@ async fn to_client(mut client: WireWriter<'_>, origin: &UdpSocket, row: &Row) ->
         let (head, rest) = frame.split_at_mut(LENGTH);
         let count = origin.recv(rest).await?;
         let datagram = rest.get(..count).unwrap_or_default();
-        let Some(length) = prefix(datagram) else {
+        let Some(length) = prefix(datagram).filter(|_| count > 0) else {
             continue;
         };
         head.copy_from_slice(&length);
