@@ -96,6 +96,22 @@ fn every_list_says_how_it_is_written() {
     }
 }
 
+#[test]
+fn what_a_url_may_hold_is_hidden() {
+    let file = "[placement]\nask = \"http://svc.example/p?token=hunter2\"\n\
+        [acme]\ndirectory = \"https://acme.example/d?key=hunter2\"\n";
+    let loaded = load(file, &[], "").unwrap();
+    let shown = |path: &str| {
+        let mut effective = loaded.effective.iter();
+        let found = effective.find(|entry| entry.setting.path == path);
+        found.map(|entry| entry.value.clone()).expect("a setting")
+    };
+    assert_eq!(shown("placement.ask"), "\"http://svc.example/p?***\"");
+    assert_eq!(shown("acme.directory"), "\"https://acme.example/d?***\"");
+    let ask = loaded.settings.placement.ask.expect("it is set");
+    assert_eq!(ask, "http://svc.example/p?token=hunter2");
+}
+
 fn load(file: &str, process: &[(&str, &str)], dotenv: &str) -> Result<Loaded, ConfigError> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("settings.toml");

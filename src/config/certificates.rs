@@ -93,7 +93,8 @@ fn against_ordering(settings: &Settings) -> Vec<String> {
     }
     let mut found = Vec::new();
     if !acme.accept_terms {
-        let directory = &acme.directory;
+        // What follows the path may be a key.
+        let directory = acme.directory.split('?').next().unwrap_or_default();
         found.push(format!(
             "acme.names orders certificates from {directory}, whose terms of service you have to accept: set acme.accept_terms = true"
         ));

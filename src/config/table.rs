@@ -13,6 +13,8 @@ pub struct Setting {
     pub shape: Shape,
     /// Whether the value is secret, and so never shown.
     pub secret: bool,
+    /// Whether the value is a URL, of which the query and a login are never shown.
+    pub is_url: bool,
     /// What is allowed, for people.
     pub allowed: &'static str,
     /// What the setting does, in one line.
@@ -103,6 +105,9 @@ impl Setting {
         if self.secret && !written.text().is_empty() {
             return quote("***");
         }
+        if self.is_url {
+            return quote(&without_secrets(&written.text()));
+        }
         self.toml(written)
     }
 }
@@ -137,6 +142,23 @@ pub fn setting(path: &str) -> Option<&'static Setting> {
 /// The secret that `path` names a file for: `system.auth_token_file` is for `system.auth_token`.
 pub(super) fn secret_of_file(path: &str) -> Option<&'static Setting> {
     setting(path.strip_suffix(FILE_KEY)?).filter(|setting| setting.secret)
+}
+
+/// A URL for people to see: `***` in the place of what may be a key.
+fn without_secrets(url: &str) -> String {
+    let (place, query) = match url.split_once('?') {
+        Some((place, _)) => (place, "?***"),
+        None => (url, ""),
+    };
+    let (scheme, rest) = match place.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), place),
+    };
+    // A password may have a slash in it, where it should be escaped; a path may have an @.
+    match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("{scheme}***@{rest}{query}"),
+        None => format!("{scheme}{rest}{query}"),
+    }
 }
 
 /// A TOML basic string.
@@ -250,8 +272,22 @@ const fn row(
         default,
         shape,
         secret: false,
+        is_url: false,
         allowed,
         doc,
+    }
+}
+
+/// A setting of one URL.
+const fn url(
+    path: &'static str,
+    default: &'static str,
+    allowed: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        is_url: true,
+        ..row(path, None, default, Shape::Text, allowed, doc)
     }
 }
 
@@ -425,7 +461,7 @@ pub static TABLE: &[Setting] = &[
     list("placement.redirects", REDIRECTS, "Players that are sent to the origin, or to an edge, instead of being relayed; the first rule counts."),
     list("placement.networks", NETWORK_ZONES, "The zone nearest to clients of a network, for lookups; the first network that contains the client counts."),
     text("placement.resolve_ttl", None, "5s", PERIOD, "How long a caller may keep the answer to a lookup."),
-    text("placement.ask", None, "", "an http:// or https:// URL such as http://10.0.0.9:8000/place, or nothing", "URL that is asked about each new stream: allowed, denied, or which origin takes it."),
+    url("placement.ask", "", "an http:// or https:// URL such as http://10.0.0.9:8000/place, or nothing", "URL that is asked about each new stream: allowed, denied, or which origin takes it."),
     text("placement.ask_timeout", None, "500ms", PERIOD, "How long the answer of placement.ask may take."),
     text("placement.ask_keep", None, "10s", WAIT, "How long an answer of placement.ask is kept."),
     text("placement.ask_unanswered", None, "allow", "allow or deny", "What to do with a new stream when placement.ask does not answer."),
@@ -458,7 +494,7 @@ pub static TABLE: &[Setting] = &[
     list("acme.names", "a list of domain names, none of them with *", "Names for which certificates are ordered from an ACME server, one for each."),
     flag("acme.accept_terms", None, "Accept the terms of service of the ACME server."),
     text("acme.email", None, "", "a mail address, or nothing", "Where the ACME server may write to."),
-    text("acme.directory", None, "https://acme-v02.api.letsencrypt.org/directory", "an https:// URL", "The directory of the ACME server; by default that of Let's Encrypt."),
+    url("acme.directory", "https://acme-v02.api.letsencrypt.org/directory", "an https:// URL", "The directory of the ACME server; by default that of Let's Encrypt."),
     text_or_list("acme.authorities", "system", AUTHORITIES, "Whom the ACME server has to have a certificate of."),
     text("acme.challenge", None, "tls-alpn-01", "tls-alpn-01 or http-01", "How the ACME server is shown that a name is ours: in a handshake at port 443 (http.tls_listen), or by HTTP at port 80 (http.listen)."),
     text("acme.keep_in", None, "/var/lib/sluicegate/acme", "a directory", "Where the account and the certificates are kept; the proxy's user has to be able to write there."),
@@ -561,5 +597,15 @@ mod tests {
         assert_eq!(text("http.static_files", "a\"b\\c\n"), r#""a\"b\\c\u000A""#);
         assert_eq!(text("system.auth_token", "hunter2"), "\"***\"");
         assert_eq!(text("system.auth_token", ""), "\"\"");
+        for (url, shown) in [
+            ("http://svc/p?token=hunter2", "http://svc/p?***"),
+            ("http://u:hunter2@svc/p", "http://***@svc/p"),
+            ("http://u:hun/ter2@svc/p?x", "http://***@svc/p?***"),
+            ("u:hunter2@svc", "***@svc"),
+            ("http://svc/p", "http://svc/p"),
+            ("", ""),
+        ] {
+            assert_eq!(text("placement.ask", url), format!("\"{shown}\""));
+        }
     }
 }
