@@ -97,6 +97,69 @@ fn every_list_says_how_it_is_written() {
 }
 
 #[test]
+fn rules_that_nobody_can_meet_stop_the_start() {
+    let check =
+        |kind: &str| format!("\n[[check]]\nname = \"c\"\n{kind}\n[[access]]\nall = [\"c\"]\n");
+    let hook = |url: &str| {
+        check(&format!(
+            "kind = \"hook\"\nshape = \"srs\"\non_play = \"{url}\""
+        ))
+    };
+    let keys = |url: &str| check(&format!("kind = \"jwt\"\njwks_url = \"{url}\""));
+    for (file, expected) in [
+        (
+            "[[access]]\ndecide = \"allow\"\n[[access]]\nvhost = \"h.example:18080\"\ndecide = \"deny\"\n".to_owned(),
+            ":3: [[access]] 2: vhost: a vhost has no port",
+        ),
+        (
+            "[[limit]]\nper = \"app\"\nviewers = 1\nvhost = \"localhost\"\n".to_owned(),
+            ":1: [[limit]] 1: vhost: no client has this vhost",
+        ),
+        (
+            "[placement]\nrules = [\"vhost=127.0.0.1 zone=a\"]\n".to_owned(),
+            ":2: placement.rules = [\"vhost=127.0.0.1 zone=a\"]: no client has this vhost",
+        ),
+        (
+            "[placement]\nredirects = [\"app=/live via=http url=http://{ip}\"]\n".to_owned(),
+            ":2: placement.redirects = [\"app=/live via=http url=http://{ip}\"]: an app has no slash",
+        ),
+        (
+            "[hold]\nrules = [\"stream=live/a viewers=1s\"]\n".to_owned(),
+            ":2: hold.rules = [\"stream=live/a viewers=1s\"]: the name of a stream has no slash",
+        ),
+        (
+            hook("http://u:hunter2@127.0.0.1:8085/x"),
+            ":2: [[check]] 1: on_play: a user and a password",
+        ),
+        (
+            hook("http://a/x http://b/y"),
+            ":2: [[check]] 1: on_play: there is a space",
+        ),
+        (
+            hook("http://127.0.0.1:99999/x"),
+            ":2: [[check]] 1: on_play: write it as",
+        ),
+        (hook("http:///x"), ":2: [[check]] 1: on_play: write it as"),
+        (
+            keys("https://u:hunter2@id.example/jwks"),
+            ":2: [[check]] 1: jwks_url: a user and a password",
+        ),
+        (
+            "[placement]\nask = \"http://u:hunter2@h/x\"\n".to_owned(),
+            ":2: placement.ask = \"http://***@h/x\": a user and a password",
+        ),
+    ] {
+        let error = load(&file, &[], "").unwrap_err().to_string();
+        assert!(error.contains(expected), "{file}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let taken = "[placement]\nrules = [\"vhost=TV.Example.com app=a/* stream=?* zone=a\"]\n\
+        [[access]]\nvhost = [\"*.Example.com\", \"__defaultVhost__\"]\napp = \"*/live\"\ndecide = \"deny\"\n";
+    load(taken, &[], "").unwrap();
+}
+
+#[test]
 fn what_a_url_may_hold_is_hidden() {
     let file = "[placement]\nask = \"http://svc.example/p?token=hunter2\"\n\
         [acme]\ndirectory = \"https://acme.example/d?key=hunter2\"\n";

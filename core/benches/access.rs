@@ -114,7 +114,7 @@ fn table_look_ups(stream: &StreamUrl) {
     });
     let limits =
         json!({"limit": [{"per": "stream", "viewers": 1000}, {"per": "viewer", "sessions": 2}]});
-    let rules = Rules::read(&limits).expect("limits");
+    let rules = Rules::read(&limits, &|_| Ok(())).expect("limits");
     let mut tally = Tally::default();
     tally.take(rules.limits().to_vec());
     timed("two limits, in and out", 5, || {
@@ -126,7 +126,7 @@ fn table_look_ups(stream: &StreamUrl) {
 fn measure(what: &str, most: u64, stream: &StreamUrl, mut check: Value, target: &str) {
     check["name"] = "c".into();
     let document = json!({"check": [check], "access": [{"all": ["c"]}]});
-    let rules = Rules::read(&document).expect("rules");
+    let rules = Rules::read(&document, &|_| Ok(())).expect("rules");
     let credentials = Credentials::of_target(target);
     let question = question(stream, &credentials);
     timed(what, most, || {

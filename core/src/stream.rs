@@ -449,6 +449,13 @@ impl Path {
         self.literally_on(&vhost)
     }
 
+    /// All segments so far.
+    fn joined(&self) -> String {
+        let stream = self.stream.as_deref().unwrap_or_default();
+        let slash = if self.app.is_empty() { "" } else { "/" };
+        [&self.app, slash, stream].concat()
+    }
+
     /// The stream, whose app is empty if there is only one segment.
     fn literally_on(self, vhost: &str) -> Result<StreamUrl, StreamError> {
         let stream = self.stream.ok_or(StreamError::EmptyStream)?;
@@ -519,6 +526,27 @@ fn is_domain(name: &str) -> bool {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     name.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a stream can have this vhost, in any case of its letters.
+pub(crate) fn is_vhost(text: &str) -> bool {
+    text.eq_ignore_ascii_case(DEFAULT_VHOST) || is_domain(text) && text.len() <= MAX_VHOST
+}
+
+/// Whether a stream can have this app, which names no default by being empty.
+pub(crate) fn is_app(text: &str) -> bool {
+    let mut path = Path::default();
+    let is_kept = path.push(text).is_ok_and(|named| named) && path.joined() == text;
+    is_kept && text.len() <= MAX_APP
+}
+
+/// Whether a stream can have this name within its app.
+pub(crate) fn is_stream(text: &str) -> bool {
+    // Parameters that belong to the name stand alone.
+    let segment = text.strip_prefix('?').unwrap_or(text);
+    let mut path = Path::default();
+    let is_kept = path.push(segment).is_ok_and(|named| named) && path.joined() == segment;
+    is_kept && path.app.is_empty() && text.len() <= MAX_STREAM
 }
 
 pub(crate) fn is_media_extension(extension: &str) -> bool {

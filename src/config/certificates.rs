@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use sluicegate_core::access::table::Misread;
 use sluicegate_core::near::unknown_keys;
 
+use super::lines::EntryLines;
 use super::{Challenge, Problem, Settings};
 use crate::pem::Files;
 
@@ -21,14 +23,14 @@ pub(super) fn gather(file: &Path, problems: &mut Vec<Problem>) -> Vec<Files> {
         Some(_) => &[Value::Null],
     };
     let mut found = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
+    for (number, entry) in (1..).zip(entries) {
         match read(entry) {
             Ok(files) => found.push(files),
-            Err(what) => problems.push(Problem::Conflict(format!(
-                "{}: [[{LIST}]] {}: {what}",
-                file.display(),
-                index + 1
-            ))),
+            Err(what) => problems.push(Problem::Entry {
+                path: file.display().to_string(),
+                line: EntryLines::of(&text).of_entry(LIST, number),
+                misread: Misread::new(LIST, number, what),
+            }),
         }
     }
     found
@@ -400,7 +402,7 @@ mod tests {
             (&format!("{whole}names = [7]"), "names: \"\" is not a host"),
         ] {
             let error = gathered(&format!("[[tls.certificates]]\n{text}\n")).unwrap_err();
-            let expected = format!("FILE: [[tls.certificates]] 1: {expected}");
+            let expected = format!("FILE:1: [[tls.certificates]] 1: {expected}");
             assert!(error.starts_with(&expected), "{text}: {error}");
         }
         let error = gathered("[tls]\ncertificates = 1\n").unwrap_err();

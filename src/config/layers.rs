@@ -1,5 +1,6 @@
 //! The layers of settings: defaults, the file, `.env`, the process environment. A later layer wins.
 
+use super::lines::line_at;
 use super::table::{
     OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, URL_VARIABLE, Written, secret_of_file,
 };
@@ -419,13 +420,7 @@ fn read_file(
             return found;
         }
     };
-    let line_at = |offset: usize| {
-        1 + text
-            .bytes()
-            .take(offset)
-            .filter(|byte| *byte == b'\n')
-            .count()
-    };
+    let line_at = |offset: usize| line_at(&text, offset);
     let document = match DeTable::parse(&text) {
         Ok(document) => document.into_inner(),
         Err(error) => {

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `table` | every setting: its path, variables, default and documentation |
 //! | `layers` | which layer set what, and unknown names |
+//! | `lines` | at which line of the file something stands |
 //! | `credentials` | credentials for the APIs of origins |
 //! | `dotenv` | the grammar of `.env` |
 //! | `secret_file` | what a file that holds one secret says |
@@ -23,6 +24,7 @@ mod credentials;
 mod dotenv;
 mod duration;
 mod layers;
+mod lines;
 mod meaning;
 mod mesh;
 mod placement;
@@ -49,6 +51,7 @@ pub(crate) use table::URL_VARIABLE;
 pub use table::{Setting, Shape, TABLE, setting};
 pub use tokens::{LiveTokens, Role, Tokens};
 
+use sluicegate_core::access::table::Misread;
 use sluicegate_core::counted::counted;
 use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::media::fanout::Mode;
@@ -91,6 +94,16 @@ pub enum Problem {
     /// Two settings contradict each other.
     #[error("{0}")]
     Conflict(String),
+    /// An entry of a list in the file is not valid.
+    #[error("{path}{}: {misread}", line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Entry {
+        /// The file, as it was named.
+        path: String,
+        /// The line at which the entry begins, counted from 1.
+        line: Option<usize>,
+        /// Which entry, and what is wrong with it.
+        misread: Misread,
+    },
     /// A TOML value has a type that the setting does not accept.
     #[error("{name}: a value of the wrong kind; allowed: {allowed}")]
     Kind {

@@ -2,6 +2,7 @@
 //! and watch (`[[access]]`, `[[check]]` and `[[limit]]`), and who may use the system API (`[[system.tokens]]`). They are read again
 //! while the proxy runs.
 
+use std::cell::LazyCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use sluicegate_core::access::rules::Rules;
+use sluicegate_core::access::table::Misread;
 use sluicegate_core::fleet::listed::{KEYS, parse_entry};
 use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 use sluicegate_core::near::unknown_keys;
 
+use super::lines::{EntryLines, line_at};
 use super::tokens::Tokens;
 use super::{ConfigError, Problem, is_placeholder, parse_duration, placeholder, secret_file};
 use crate::value::{Secret, Url};
@@ -130,42 +133,44 @@ pub(super) fn gather(
         Ok(document) => document,
         Err(error) => {
             let offset = error.span().map_or(0, |span| span.start);
-            let line = 1 + text
-                .bytes()
-                .take(offset)
-                .filter(|byte| *byte == b'\n')
-                .count();
             problems.push(Problem::Syntax {
                 path,
-                line,
+                line: line_at(&text, offset),
                 message: error.message().replace('\n', ", "),
             });
             return sources;
         }
     };
-    let mut say = |list: &str, number: usize, what: String| {
-        problems.push(Problem::Conflict(format!(
-            "{path}: [[{list}]] {number}: {what}"
-        )));
+    // Wanted only where something is wrong.
+    let lines = LazyCell::new(|| EntryLines::of(&text));
+    let mut note = |misread: Misread| {
+        problems.push(Problem::Entry {
+            path: path.clone(),
+            line: lines.of_entry(misread.list, misread.number),
+            misread,
+        });
     };
     for (index, entry) in entries(&document, "origin").iter().enumerate() {
         match read_origin(entry, rules) {
             Ok((id, _)) if sources.origins.iter().any(|(known, _)| *known == id) => {
-                say("origin", index + 1, format!("{id} is named twice"));
+                note(Misread::new(
+                    "origin",
+                    index + 1,
+                    format!("{id} is named twice"),
+                ));
             }
             Ok(origin) => sources.origins.push(origin),
-            Err(what) => say("origin", index + 1, what),
+            Err(what) => note(Misread::new("origin", index + 1, what)),
         }
     }
     for (index, entry) in entries(&document, "source").iter().enumerate() {
         match read_source(entry, rules) {
             Ok(source) => sources.lists.push(source),
-            Err(what) => say("source", index + 1, what),
+            Err(what) => note(Misread::new("source", index + 1, what)),
         }
     }
     sources.named = named_files(&document);
     let mut document = document;
-    let mut note = |what: String| problems.push(Problem::Conflict(format!("{path}: {what}")));
     // Without what a file holds, an entry would be told to lack it.
     if let Err(found) = from_files(&mut document) {
         found.into_iter().for_each(note);
@@ -174,7 +179,11 @@ pub(super) fn gather(
     for (list, number, key) in placeholders(&document) {
         warnings.push(placeholder(&format!("{path}: [[{list}]] {number}: {key}")));
     }
-    match Rules::read(&document) {
+    let is_url = |text: &str| match text.parse::<Url>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    match Rules::read(&document, &is_url) {
         Ok(rules) => sources.rules = rules,
         Err(found) => found.into_iter().for_each(&mut note),
     }
@@ -187,13 +196,13 @@ pub(super) fn gather(
 
 /// Puts what stands in files of their own in its place: `secrets_file` becomes `secrets`, in checks and in tokens. The
 /// problems are returned, one line each.
-fn from_files(document: &mut Value) -> Result<(), Vec<String>> {
+fn from_files(document: &mut Value) -> Result<(), Vec<Misread>> {
     let mut problems = Vec::new();
     let checks = document.get_mut("check").and_then(Value::as_array_mut);
     read_named_files(checks, "check", &mut problems);
     let tokens = document.pointer_mut("/system/tokens");
     let tokens = tokens.and_then(Value::as_array_mut);
-    read_named_files(tokens, "system.tokens", &mut problems);
+    read_named_files(tokens, TOKENS, &mut problems);
     if problems.is_empty() {
         Ok(())
     } else {
@@ -242,7 +251,11 @@ fn placeholders(document: &Value) -> Vec<(&'static str, usize, &'static str)> {
     found
 }
 
-fn read_named_files(list: Option<&mut Vec<Value>>, section: &str, problems: &mut Vec<String>) {
+fn read_named_files(
+    list: Option<&mut Vec<Value>>,
+    section: &'static str,
+    problems: &mut Vec<Misread>,
+) {
     for (number, entry) in (1..).zip(list.into_iter().flatten()) {
         let Some(fields) = entry.as_object_mut() else {
             continue;
@@ -264,7 +277,7 @@ fn read_named_files(list: Option<&mut Vec<Value>>, section: &str, problems: &mut
                 Some(_) => Err(format!("{plain} and {key} are both set; keep one of them")),
             });
             if let Err(what) = outcome {
-                problems.push(format!("[[{section}]] {number}: {what}"));
+                problems.push(Misread::new(section, number, what));
             }
         }
     }
@@ -438,47 +451,51 @@ mod tests {
             ("[origin]\nid = \"a\"\n", "FILE: [[origin]] 1: not a table"),
             (
                 "[[origin]]\nid = \"a\"\n",
-                "FILE: [[origin]] 1: ip: missing or empty",
+                "FILE:1: [[origin]] 1: ip: missing or empty",
             ),
             (
                 "[[origin]]\nip = \"10.0.0.1\"\nrmtp = 1\n",
-                "FILE: [[origin]] 1: unknown key rmtp",
+                "FILE:1: [[origin]] 1: unknown key rmtp",
             ),
             (
                 "[[origin]]\nip = \"10.0.0.1\"\nrtmp = 1\n[[origin]]\nip = \"10.0.0.1\"\nrtmp = 2\n",
-                "FILE: [[origin]] 2: 10.0.0.1 is named twice",
+                "FILE:4: [[origin]] 2: 10.0.0.1 is named twice",
             ),
             (
                 "[[source]]\nrtmp = 1\n",
-                "FILE: [[source]] 1: a source has either dns",
+                "FILE:1: [[source]] 1: a source has either dns",
             ),
             (
                 "[[source]]\ndns = \"a.example\"\n",
-                "FILE: [[source]] 1: a name has addresses and no ports",
+                "FILE:1: [[source]] 1: a name has addresses and no ports",
             ),
             (
                 "[[source]]\ndns = \"10.0.0.1\"\nrtmp = 1\n",
-                "FILE: [[source]] 1: dns: not a domain name",
+                "FILE:1: [[source]] 1: dns: not a domain name",
             ),
             (
                 "[[source]]\nsrv = \"a.example\"\nresolver = \"dns.example\"\n",
-                "FILE: [[source]] 1: resolver: not an address",
+                "FILE:1: [[source]] 1: resolver: not an address",
             ),
             (
                 "[[source]]\nurl = \"http://a/\"\nresolver = \"10.0.0.10\"\n",
-                "FILE: [[source]] 1: resolver: it is for dns and srv",
+                "FILE:1: [[source]] 1: resolver: it is for dns and srv",
             ),
             (
                 "[[source]]\nurl = \"ftp://a/\"\n",
-                "FILE: [[source]] 1: url: write it as http",
+                "FILE:1: [[source]] 1: url: write it as http",
+            ),
+            (
+                "[[source]]\nurl = \"http://u:p@a/\"\n",
+                "FILE:1: [[source]] 1: url: a user and a password",
             ),
             (
                 "[[source]]\nurl = \"http://a/\"\nevery = \"1ms\"\n",
-                "FILE: [[source]] 1: every: not a duration",
+                "FILE:1: [[source]] 1: every: not a duration",
             ),
             (
                 "[[source]]\nurl = \"http://a/\"\nrtmp = 0\n",
-                "FILE: [[source]] 1: rtmp",
+                "FILE:1: [[source]] 1: rtmp",
             ),
         ];
         for (text, expected) in rows {

@@ -5,8 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::Value;
 use sluicegate_core::access::jwt::{Claims, Jwt, JwtKeys};
 use sluicegate_core::access::keys::Keys;
-use sluicegate_core::access::table::token_keys;
+use sluicegate_core::access::table::{Misread, token_keys};
 use sluicegate_core::near::unknown_keys;
+
+use super::sources::TOKENS;
 
 /// What somebody may do with the system API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +66,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Every problem, in words that quote no token.
-    pub(super) fn read(document: &Value) -> Result<Self, Vec<String>> {
+    pub(super) fn read(document: &Value) -> Result<Self, Vec<Misread>> {
         let listed = match document
             .get("system")
             .and_then(|system| system.get("tokens"))
@@ -72,16 +74,14 @@ impl Tokens {
             None => return Ok(Self::default()),
             Some(Value::Array(listed)) => listed,
             Some(_) => {
-                return Err(vec![
-                    "system.tokens: a list, written [[system.tokens]]".to_owned(),
-                ]);
+                return Err(vec![Misread::no_list(TOKENS)]);
             }
         };
         let mut tokens = Self::default();
         let mut problems = Vec::new();
         for (number, entry) in (1..).zip(listed) {
             if let Err(what) = tokens.add(entry) {
-                problems.push(format!("[[system.tokens]] {number}: {what}"));
+                problems.push(Misread::new(TOKENS, number, what));
             }
         }
         match problems.is_empty() {
@@ -224,6 +224,11 @@ mod tests {
     use serde_json::json;
     use sluicegate_core::access::keys::line;
 
+    fn told(problems: &[Misread]) -> String {
+        let lines: Vec<String> = problems.iter().map(Misread::to_string).collect();
+        lines.join("\n")
+    }
+
     #[test]
     fn a_role_may_what_it_covers() {
         use Role::{Admin, Operator, Origin, Viewer};
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(tokens.owner("other", 0), None);
         assert!(Tokens::read(&json!({})).unwrap().is_empty());
         let rows = [
-            (json!({}), "system.tokens: a list"),
+            (json!({}), "[system.tokens]: a list"),
             (
                 json!([entry("grafana", "guest")]),
                 "[[system.tokens]] 1: role",
@@ -278,7 +283,7 @@ mod tests {
             ),
         ];
         for (tokens, expected) in rows {
-            let error = read(tokens).unwrap_err().join("\n");
+            let error = told(&read(tokens).unwrap_err());
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("t0ken"), "{error}");
         }
@@ -350,7 +355,7 @@ mod tests {
             let mut entry = json!({"name": "sso", "role": "viewer"});
             let fields = entry.as_object_mut().unwrap();
             fields.extend(more.as_object().unwrap().clone());
-            let error = read(json!([entry])).unwrap_err().join("\n");
+            let error = told(&read(json!([entry])).unwrap_err());
             assert!(error.starts_with(expected), "{error}");
         }
     }

@@ -19,7 +19,7 @@ use super::question::{Question, UsedHeader};
 use super::signed::{Scheme, Signed};
 use super::verdict::{Denial, Grant, Quorum, Trial, Verdict, Why};
 use crate::counted::counted;
-use crate::place::pattern::Pattern;
+use crate::place::pattern::{Pattern, VhostPattern};
 use crate::stream::{Action, Protocol, StreamUrl};
 
 /// All rules, and the checks that they name.
@@ -33,7 +33,7 @@ pub struct Rules {
 /// Whom a rule or a limit is about. A part that says nothing fits everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Whom {
-    pub(super) vhosts: Vec<Pattern>,
+    pub(super) vhosts: Vec<VhostPattern>,
     pub(super) apps: Vec<Pattern>,
     pub(super) streams: Vec<Pattern>,
     pub(super) action: Option<Action>,
@@ -383,15 +383,14 @@ impl Whom {
 
     /// Whether it may be about a request for `stream`, by somebody somewhere.
     pub fn is_about(&self, stream: &StreamUrl, action: Action) -> bool {
-        let parts = [
-            (&self.vhosts, stream.vhost()),
-            (&self.apps, stream.app()),
-            (&self.streams, stream.stream()),
-        ];
-        let named = |(patterns, text): (&Vec<Pattern>, &str)| {
+        let names = |patterns: &[Pattern], text| {
             patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
         };
-        self.action.is_none_or(|own| own == action) && parts.into_iter().all(named)
+        let mut vhosts = self.vhosts.iter();
+        self.action.is_none_or(|own| own == action)
+            && (self.vhosts.is_empty() || vhosts.any(|pattern| pattern.matches(stream.vhost())))
+            && names(&self.apps, stream.app())
+            && names(&self.streams, stream.stream())
     }
 }
 
@@ -400,15 +399,15 @@ impl fmt::Display for Whom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.action.map_or("publish or play", Action::as_str))?;
         let parts = [
-            ("vhost", &self.vhosts),
-            ("app", &self.apps),
-            ("stream", &self.streams),
+            ("vhost", or(&self.vhosts)),
+            ("app", or(&self.apps)),
+            ("stream", or(&self.streams)),
         ];
         let mut named = false;
         for (name, patterns) in parts {
             if !patterns.is_empty() {
                 named = true;
-                write!(f, " {name} {}", or(patterns))?;
+                write!(f, " {name} {patterns}")?;
             }
         }
         if !named {

@@ -4,6 +4,7 @@
 //! a list too, which is how the content of a file arrives. What is wrong is said without quoting it, because it may be a
 //! secret.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -19,28 +20,67 @@ use super::rules::{Bind, Check, CheckKind, Decide, Rule, Rules, Whom};
 use super::signed::{Scheme, Signed, alibaba::Alibaba, nginx::Nginx, ome::Ome, tencent::Tencent};
 use super::verdict::Quorum;
 use crate::near::unknown_keys;
+use crate::place::pattern::Pattern;
 use crate::stream::{Action, Protocol};
 
 /// The sections that are read here.
 pub const LISTS: [&str; 3] = ["access", "check", "limit"];
 
+/// Says what is wrong with a text as a URL that is asked.
+pub type IsUrl<'a> = &'a dyn Fn(&str) -> Result<(), String>;
+
+/// What is wrong with an entry of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misread {
+    /// The list: `access`.
+    pub list: &'static str,
+    /// The number of the entry in it, counted from 1; 0 where the list itself is wrong.
+    pub number: usize,
+    what: String,
+}
+
+impl Misread {
+    /// What is wrong with the entry `number` of `list`.
+    pub const fn new(list: &'static str, number: usize, what: String) -> Self {
+        Self { list, number, what }
+    }
+
+    /// What stands in the place of `list` is none.
+    pub fn no_list(list: &'static str) -> Self {
+        Self::new(list, 0, format!("a list, written [[{list}]]"))
+    }
+}
+
+impl fmt::Display for Misread {
+    /// `[[access]] 2: action: neither publish, play nor any`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { list, number, what } = self;
+        match number {
+            0 => write!(f, "[{list}]: {what}"),
+            number => write!(f, "[[{list}]] {number}: {what}"),
+        }
+    }
+}
+
 impl Rules {
-    /// The rules and checks of a whole settings file, or everything that is wrong with them, one line each.
+    /// The rules and checks of a whole settings file, or everything that is wrong with them. `is_url` says what is wrong with a
+    /// text as the URL of a backend or of published keys.
     ///
     /// # Errors
     /// Every problem that was found.
-    pub fn read(document: &Value) -> Result<Self, Vec<String>> {
+    pub fn read(document: &Value, is_url: IsUrl<'_>) -> Result<Self, Vec<Misread>> {
         let mut read = Self::default();
         let mut problems = Vec::new();
         let listed = |name: &str| document.get(name).and_then(Value::as_array);
         for (number, entry) in (1..).zip(listed("check").into_iter().flatten()) {
-            match check(entry) {
+            match check(entry, is_url) {
                 Ok(check) if read.checks.iter().any(|known| known.name == check.name) => {
-                    problems.push(format!("[[check]] {number}: {} is named twice", check.name));
+                    let what = format!("{} is named twice", check.name);
+                    problems.push(Misread::new("check", number, what));
                 }
                 Ok(check) => read.checks.push(check),
                 Err(what) => {
-                    problems.push(format!("[[check]] {number}: {what}"));
+                    problems.push(Misread::new("check", number, what));
                     read.checks.extend(stand_in(entry));
                 }
             }
@@ -48,22 +88,23 @@ impl Rules {
         for (number, entry) in (1..).zip(listed("access").into_iter().flatten()) {
             match rule(entry, &read.checks) {
                 Ok(rule) => read.rules.push(rule),
-                Err(what) => problems.push(format!("[[access]] {number}: {what}")),
+                Err(what) => problems.push(Misread::new("access", number, what)),
             }
         }
         for (number, entry) in (1..).zip(listed("limit").into_iter().flatten()) {
             match limit(entry) {
                 Ok(limit) => read.limits.push(limit),
-                Err(what) => problems.push(format!("[[limit]] {number}: {what}")),
+                Err(what) => problems.push(Misread::new("limit", number, what)),
             }
         }
         for name in LISTS {
             let entries = document.get(name);
             if entries.is_some_and(|entries| !entries.is_array()) {
-                problems.push(format!("[{name}]: a list, written [[{name}]]"));
+                problems.push(Misread::no_list(name));
             }
             if listed(name).is_some_and(|entries| entries.len() > MOST_ENTRIES) {
-                problems.push(format!("[[{name}]]: more than {MOST_ENTRIES} of them"));
+                let what = format!("more than {MOST_ENTRIES} of them");
+                problems.push(Misread::new(name, MOST_ENTRIES + 1, what));
             }
         }
         if problems.is_empty() {
@@ -145,8 +186,8 @@ fn whom(fields: &Fields<'_>) -> Result<Whom, String> {
     }
     Ok(Whom {
         vhosts: fields.parsed("vhost")?,
-        apps: fields.parsed("app")?,
-        streams: fields.parsed("stream")?,
+        apps: fields.read("app", Pattern::of_app)?,
+        streams: fields.read("stream", Pattern::of_stream)?,
         action: match fields.text("action")? {
             None | Some("any") => None,
             Some("play") => Some(Action::Play),
@@ -202,7 +243,7 @@ fn protocols_of(word: &str) -> Result<Vec<Protocol>, String> {
     Ok(found)
 }
 
-fn check(entry: &Value) -> Result<Check, String> {
+fn check(entry: &Value, is_url: IsUrl<'_>) -> Result<Check, String> {
     let kind = entry.get("kind").and_then(Value::as_str);
     let (kind, name) = match kind {
         Some("certificate") => {
@@ -213,8 +254,8 @@ fn check(entry: &Value) -> Result<Check, String> {
             )
         }
         Some("digest") => digest(entry)?,
-        Some("hook") => hook(entry)?,
-        Some("jwt") => jwt(entry)?,
+        Some("hook") => hook(entry, is_url)?,
+        Some("jwt") => jwt(entry, is_url)?,
         Some("keys") => {
             let fields = Fields::of_check(entry, &["keys", "parameters"])?;
             let mut keys = Keys::default();
@@ -268,7 +309,7 @@ fn digest(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
     Ok((CheckKind::Digest(users), fields.name()?))
 }
 
-fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
+fn hook(entry: &Value, is_url: IsUrl<'_>) -> Result<(CheckKind, Box<str>), String> {
     let fields = Fields::of_check(
         entry,
         &[
@@ -285,18 +326,8 @@ fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
         ],
     )?;
     let url = |field: &str| -> Result<Option<Box<str>>, String> {
-        match fields.text(field)? {
-            Some(url)
-                if !["http://", "https://"]
-                    .iter()
-                    .any(|scheme| url.starts_with(scheme)) =>
-            {
-                Err(format!(
-                    "{field}: write it as http://HOST:PORT/PATH or https://HOST:PORT/PATH"
-                ))
-            }
-            url => Ok(url.map(Into::into)),
-        }
+        let url = fields.url(field, is_url)?;
+        Ok(url.map(Into::into))
     };
     let unanswered = |field: &str| match fields.text(field)? {
         None | Some("deny") => Ok(Unanswered::Deny),
@@ -334,7 +365,7 @@ fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
     Ok((CheckKind::Hook(hook), fields.name()?))
 }
 
-fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
+fn jwt(entry: &Value, is_url: IsUrl<'_>) -> Result<(CheckKind, Box<str>), String> {
     let fields = Fields::of_check(
         entry,
         &[
@@ -349,7 +380,7 @@ fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
         ],
     )?;
     let keys = keys_of(&fields)?;
-    let published_at = fields.text("jwks_url")?;
+    let published_at = fields.url("jwks_url", is_url)?;
     if published_at.is_some_and(|url| !may_publish_keys(url)) {
         return Err("jwks_url: not https://, which keys have to come by".to_owned());
     }
@@ -499,6 +530,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A URL that is asked.
+    fn url(&self, field: &str, is_url: IsUrl<'_>) -> Result<Option<&'a str>, String> {
+        let url = self.text(field)?;
+        url.map_or(Ok(()), is_url)
+            .map_err(|what| format!("{field}: {what}"))?;
+        Ok(url)
+    }
+
     fn list(&self, field: &str) -> Result<Vec<&'a str>, String> {
         let listed = match self.0.get(field) {
             None => return Ok(Vec::new()),
@@ -534,11 +573,18 @@ impl<'a> Fields<'a> {
     }
 
     fn parsed<T: std::str::FromStr<Err: ToString>>(&self, field: &str) -> Result<Vec<T>, String> {
-        let parse = |text: &str| {
-            text.parse()
-                .map_err(|error: T::Err| format!("{field}: {}", error.to_string()))
-        };
-        self.list(field)?.into_iter().map(parse).collect()
+        self.read(field, str::parse)
+    }
+
+    /// What `read` makes of each text of a list.
+    fn read<T, E: ToString>(
+        &self,
+        field: &str,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, String> {
+        let read =
+            |text: &str| read(text).map_err(|error| format!("{field}: {}", error.to_string()));
+        self.list(field)?.into_iter().map(read).collect()
     }
 
     fn several<T: std::str::FromStr<Err: ToString>>(&self, field: &str) -> Result<Vec<T>, String> {

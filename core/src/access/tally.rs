@@ -447,7 +447,7 @@ mod tests {
     use crate::stream::{Protocol, StreamUrl};
 
     fn tally(limits: serde_json::Value) -> Tally {
-        let rules = Rules::read(&serde_json::json!({ "limit": limits })).unwrap();
+        let rules = Rules::read(&serde_json::json!({ "limit": limits }), &|_| Ok(())).unwrap();
         let mut tally = Tally::default();
         tally.take(rules.limits().to_vec());
         tally

@@ -50,6 +50,11 @@ pub enum ClientRuleError {
     /// The host is not a pattern.
     #[error(transparent)]
     Host(#[from] PatternError),
+    /// The host has a port, which is not a part of what clients call us.
+    #[error(
+        "a rule is for a host or for a port: write the host alone, or the port alone as in :9999"
+    )]
+    HostPort,
     /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
@@ -111,13 +116,9 @@ impl ClientDialects {
 impl ClientRule {
     fn covers(&self, host: Option<&str>, port: u16) -> bool {
         match &self.scope {
-            Scope::Host(pattern) => host.is_some_and(|host| {
-                let name = match host.rsplit_once(':') {
-                    Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-                    _ => host,
-                };
-                pattern.matches(&name.to_ascii_lowercase())
-            }),
+            Scope::Host(pattern) => {
+                host.is_some_and(|host| pattern.matches(&without_port(host).to_ascii_lowercase()))
+            }
             Scope::Port(own) => *own == port,
         }
     }
@@ -139,6 +140,7 @@ impl FromStr for ClientRule {
                 let port = port.parse().ok().filter(|port| *port != 0);
                 Scope::Port(port.ok_or(ClientRuleError::Port)?)
             }
+            None if without_port(scope) != scope => return Err(ClientRuleError::HostPort),
             None => Scope::Host(scope.to_ascii_lowercase().parse()?),
         };
         let action = match (direction, &scope) {
@@ -155,6 +157,14 @@ impl FromStr for ClientRule {
     }
 }
 
+/// A host without its port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +175,7 @@ mod tests {
             "*.cams.example mediamtx",
             ":9999 ome publish",
             ":1936 nginx-rtmp",
+            "[::1] mediamtx",
         ];
         let dialects = ClientDialects {
             usual: Dialect::Srs,
@@ -181,6 +192,12 @@ mod tests {
                 (Dialect::MediaMtx, None),
             ),
             ("a port", None, 9999, (Dialect::Ome, Some(Action::Publish))),
+            (
+                "an IPv6 address",
+                Some("[::1]:8554"),
+                1935,
+                (Dialect::MediaMtx, None),
+            ),
             (
                 "another port",
                 Some("10.0.0.1"),
@@ -290,6 +307,16 @@ mod tests {
                 ClientRuleError::Dialect(UnknownDialect),
             ),
             ("no port", ":0 ome", ClientRuleError::Port),
+            (
+                "a host with a port",
+                "h.example:8554 ome",
+                ClientRuleError::HostPort,
+            ),
+            (
+                "an address with a port",
+                "[::1]:8554 ome",
+                ClientRuleError::HostPort,
+            ),
             (
                 "a direction for a host",
                 "h ome play",

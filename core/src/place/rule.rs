@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::fleet::attributes::Attributes;
 use crate::http::sharing::{NotAShare, Share};
 use crate::media::fanout::{Mode, NotAMode};
-use crate::place::pattern::{Pattern, PatternError};
+use crate::place::pattern::{Pattern, PatternError, VhostPattern};
 use crate::stream::StreamUrl;
 
 /// A set of streams by vhost, app and name; a part that is not named matches anything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Streams {
-    vhost: Option<Pattern>,
+    vhost: Option<VhostPattern>,
     app: Option<Pattern>,
     stream: Option<Pattern>,
 }
@@ -22,25 +22,24 @@ pub struct Streams {
 impl Streams {
     /// Whether the set contains `url`.
     pub fn include(&self, url: &StreamUrl) -> bool {
-        let parts = [
-            (&self.vhost, url.vhost()),
-            (&self.app, url.app()),
-            (&self.stream, url.stream()),
-        ];
-        parts
-            .into_iter()
-            .all(|(pattern, text)| pattern.as_ref().is_none_or(|pattern| pattern.matches(text)))
+        let names = |pattern: &Option<Pattern>, text| {
+            let pattern = pattern.as_ref();
+            pattern.is_none_or(|pattern| pattern.matches(text))
+        };
+        let vhost = self.vhost.as_ref();
+        vhost.is_none_or(|pattern| pattern.matches(url.vhost()))
+            && names(&self.app, url.app())
+            && names(&self.stream, url.stream())
     }
 
     /// Takes a word of a rule; returns `false` if it is about something else.
     fn take(&mut self, key: &str, value: &str) -> Result<bool, RuleError> {
-        let part = match key {
-            "vhost" => &mut self.vhost,
-            "app" => &mut self.app,
-            "stream" => &mut self.stream,
+        match key {
+            "vhost" => self.vhost = Some(value.parse()?),
+            "app" => self.app = Some(Pattern::of_app(value)?),
+            "stream" => self.stream = Some(Pattern::of_stream(value)?),
             _ => return Ok(false),
-        };
-        *part = Some(value.parse()?);
+        }
         Ok(true)
     }
 }

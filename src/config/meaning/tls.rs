@@ -60,7 +60,7 @@ pub(super) fn read_acme(r: &mut Reader<'_>) -> Acme {
             let text = written.text();
             let url: Url = text.parse()?;
             match url.target().security {
-                Security::Plain => Err(NotAUrl.into()),
+                Security::Plain => Err(NotAUrl::Form.into()),
                 _ => Ok(text),
             }
         }),

@@ -4,7 +4,7 @@ use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use crate::access::question::Question;
-use crate::place::pattern::Pattern;
+use crate::place::pattern::{Pattern, VhostPattern};
 use crate::stream::Action;
 
 /// Which claims say what is allowed. What none of them allows is denied.
@@ -50,18 +50,18 @@ fn ours(claims: &Map<String, Value>, question: &Question<'_>) -> bool {
                 .any(fits)
         })
     };
-    let is_pattern_of = |text: &str, pattern: &str| {
-        pattern
-            .parse::<Pattern>()
-            .is_ok_and(|pattern| pattern.matches(text))
+    let (path, vhost) = (question.path(), question.stream.vhost());
+    let is_path = |claim: &str| {
+        let pattern = claim.parse::<Pattern>();
+        pattern.is_ok_and(|pattern| pattern.matches(&path))
     };
-    let path = question.path();
+    let is_vhost = |claim: &str| {
+        let pattern = claim.parse::<VhostPattern>();
+        pattern.is_ok_and(|pattern| pattern.matches(vhost))
+    };
     any("action", &|action| action == question.action.as_str())
-        && any("path", &|pattern| is_pattern_of(&path, pattern))
-        && (!claims.contains_key("vhost")
-            || any("vhost", &|pattern| {
-                is_pattern_of(question.stream.vhost(), pattern)
-            }))
+        && any("path", &is_path)
+        && (!claims.contains_key("vhost") || any("vhost", &is_vhost))
 }
 
 impl<'a> Permissions<'a> {

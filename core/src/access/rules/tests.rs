@@ -5,7 +5,7 @@ use crate::access::credentials::{Basic, Credentials, SrtUser};
 use crate::access::keys::line;
 
 fn read(document: &Value) -> Rules {
-    Rules::read(document).unwrap_or_else(|problems| panic!("{problems:?}"))
+    Rules::read(document, &|_| Ok(())).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 struct Asked {
@@ -254,6 +254,19 @@ fn rules_are_said_in_plain_words() {
 }
 
 #[test]
+fn the_hosts_of_rules_have_no_case() {
+    let rules = read(&json!({"access": [{"vhost": "TV.Example.com", "decide": "deny"}]}));
+    let why = |stream: &str| publish(stream).why(&rules);
+    assert_eq!(why("tv.example.com/live/a"), Some(Why::Forbidden));
+    assert_eq!(why("cam.example.com/live/a"), None);
+    let words: Vec<String> = rules.in_words().collect();
+    assert_eq!(
+        words,
+        ["who wants to publish or play vhost tv.example.com may not"]
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named_and_never_quoted() {
     let check = |check: Value| json!({"check": [check]});
     let rule = |rule: Value| json!({"access": [rule]});
@@ -290,6 +303,22 @@ fn what_is_wrong_is_named_and_never_quoted() {
         (
             rule(json!({"decide": "deny", "apps": "x"})),
             "[[access]] 1: unknown key apps",
+        ),
+        (
+            rule(json!({"decide": "deny", "vhost": "hidden"})),
+            "[[access]] 1: vhost: no client has this vhost",
+        ),
+        (
+            rule(json!({"decide": "deny", "app": ["live", "/hidden"]})),
+            "[[access]] 1: app: an app has no slash at its beginning",
+        ),
+        (
+            rule(json!({"decide": "deny", "stream": "live/hidden"})),
+            "[[access]] 1: stream: the name of a stream has no slash",
+        ),
+        (
+            json!({"limit": [{"per": "stream", "viewers": 1, "vhost": "tv.example.com:18080"}]}),
+            "[[limit]] 1: vhost: a vhost has no port",
         ),
         (json!({"access": {"decide": "deny"}}), "[access]: a list"),
         (check(json!({"name": "x"})), "[[check]] 1: kind:"),
@@ -334,6 +363,19 @@ fn what_is_wrong_is_named_and_never_quoted() {
             "[[check]] 1: secrets: a secret of fewer",
         ),
         (
+            check(
+                json!({"name": "x", "kind": "jwt", "jwks_url": "https://u:hidden@h.example/jwks"}),
+            ),
+            "[[check]] 1: jwks_url: not a URL",
+        ),
+        (
+            check(
+                json!({"name": "x", "kind": "hook", "shape": "srs", "on_play": "http://h/",
+                    "on_close": "http://u:hidden@h/"}),
+            ),
+            "[[check]] 1: on_close: not a URL",
+        ),
+        (
             check(json!({"name": "x", "kind": "passwords", "users": ["hidden"]})),
             "[[check]] 1: users: not NAME:HASH",
         ),
@@ -346,12 +388,14 @@ fn what_is_wrong_is_named_and_never_quoted() {
         ),
     ];
     for (document, expected) in rows {
-        let problems = Rules::read(&document).unwrap_err();
-        assert!(
-            problems[0].starts_with(expected),
-            "{document}: {problems:?}"
-        );
-        assert!(!problems[0].contains("hidden"), "{problems:?}");
+        let is_url = |text: &str| match text.contains('@') {
+            true => Err("not a URL".to_owned()),
+            false => Ok(()),
+        };
+        let problems = Rules::read(&document, &is_url).unwrap_err();
+        let problem = problems[0].to_string();
+        assert!(problem.starts_with(expected), "{document}: {problem}");
+        assert!(!problem.contains("hidden"), "{problem}");
     }
 }
 
