@@ -97,6 +97,8 @@ pub enum Refusal {
         stream: StreamUrl,
         /// When it may be asked again.
         after: Duration,
+        /// Which check cannot say, and why. The text may hold addresses and is for logs only.
+        cause: String,
     },
     /// No origin is there that could take it.
     #[error("{stream}: no live origin serves {}", .service.as_str())]
@@ -264,7 +266,9 @@ impl Refusal {
                 .collect::<Vec<_>>()
                 .join("; "),
             Self::Exhausted { error } => error.clone(),
-            Self::NoOrigin { detail, .. } | Self::NoRoom { detail, .. } => {
+            Self::NotYet { cause: detail, .. }
+            | Self::NoOrigin { detail, .. }
+            | Self::NoRoom { detail, .. } => {
                 format!("{self}: {detail}")
             }
             Self::Refused {

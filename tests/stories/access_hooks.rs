@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use sluicegate_core::events::Kind;
 use sluicegate_core::stream::Action;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -283,18 +284,42 @@ async fn a_backend_on_a_bad_day_lets_in_only_where_the_settings_say_so() {
         (
             "silent",
             Manners::Waits(never, Box::new(Manners::answers(200, ""))),
+            "no answer within 1000 ms",
         ),
-        ("broken", Manners::answers(502, "")),
-        ("garbage", Manners::answers(200, "<html>")),
-        ("endless", Manners::Floods),
-        ("a redirect", Manners::answers(302, "")),
+        (
+            "broken",
+            Manners::answers(502, ""),
+            "its answer with the status 502 means nothing",
+        ),
+        (
+            "garbage",
+            Manners::answers(200, "<html>"),
+            "its answer with the status 200 means nothing",
+        ),
+        (
+            "endless",
+            Manners::Floods,
+            "its answer is longer than 65536 bytes",
+        ),
+        (
+            "a redirect",
+            Manners::answers(302, ""),
+            "its answer with the status 302 means nothing",
+        ),
     ];
-    for (cause, manners) in rows {
+    for (cause, manners, why) in rows {
         let backend = Backend::start(manners).await;
         let (house, origin, _folder) = asking(&backend, "sluicegate", open_to_players).await;
         let publisher = house.ask(Action::Publish, "live/a").await;
         assert_eq!(publisher.code(), "", "{cause}: come again");
         assert_eq!(origin.connections(), 0, "{cause}: dials nobody");
+        let mut told = Vec::new();
+        let journal = &house.proxy.metrics().journal;
+        journal.look(Kind::Refused, |event| told.push(event.news.what.clone()));
+        let expected = format!(
+            "publish by rtmp: __defaultVhost__/live/a: try again in 2 s: check backend: no answer of the backend: {why}"
+        );
+        assert_eq!(told, [expected], "{cause}");
         let player = house.ask(Action::Play, "live/a").await;
         assert!(player.has_started(), "{cause}: {}", player.code());
     }

@@ -15,8 +15,17 @@ pub enum Verdict {
     Yes(Grant),
     /// It may not.
     No(Denial),
-    /// That cannot be said now; the client may ask again after this long.
-    Later(Duration),
+    /// That cannot be said now.
+    Later(Delay),
+}
+
+/// Why nobody can say now whether a client may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delay {
+    /// When the client may ask again.
+    pub after: Duration,
+    /// What keeps the answer away, for logs only.
+    pub cause: String,
 }
 
 /// What a client may do.
@@ -66,6 +75,14 @@ pub enum Why {
     Forbidden,
     /// It did not say who it is, or said it wrongly: it may try again with other credentials.
     Unknown,
+}
+
+impl Verdict {
+    /// That cannot be said now because of `cause`, and may be asked again `after` this long.
+    pub fn later(after: Duration, cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        Self::Later(Delay { after, cause })
+    }
 }
 
 impl Denial {
@@ -247,7 +264,7 @@ mod tests {
 
     #[test]
     fn all_must_or_any_may() {
-        let later = || Verdict::Later(Duration::from_secs(3));
+        let later = || Verdict::later(Duration::from_secs(3), "it is busy");
         let rows = [
             ("all of them", Quorum::All, vec![yes(), yes()], yes(), 2),
             (

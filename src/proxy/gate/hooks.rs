@@ -100,16 +100,17 @@ impl Hooks {
         session: &str,
     ) -> Verdict {
         let line = self.line(name);
+        let busy = || Verdict::later(BUSY, "too many questions to the backend wait");
         let Ok(_place) = line.places.try_acquire() else {
-            return Verdict::Later(BUSY);
+            return busy();
         };
         let Ok(_flies) = line.flying.acquire().await else {
-            return Verdict::Later(BUSY);
+            return busy();
         };
         let mut grant = Grant::default();
         for post in hook.questions(asked, session) {
             if !line.may_ask() {
-                return without_answer(hook, asked);
+                return without_answer(hook, asked, LEFT_ALONE.to_owned());
             }
             let answered = send(&self.way.connector, &post, hook.timeout).await;
             let verdict = answered.and_then(|answer| {
@@ -134,15 +135,21 @@ impl Hooks {
                     return verdict;
                 }
                 Err(why) => {
+                    let verdict =
+                        without_answer(hook, asked, format!("no answer of the backend: {why}"));
                     if line.missed() {
                         warn!(
                             check = name,
                             why, "a backend does not answer: it is asked again in a while"
                         );
-                    } else {
-                        debug!(check = name, why, "a backend did not answer");
+                    } else if let Verdict::Yes(_) = verdict {
+                        // Nobody is refused, so no other line tells.
+                        warn!(
+                            check = name,
+                            why, "a backend did not answer: the client may without its word"
+                        );
                     }
-                    return without_answer(hook, asked);
+                    return verdict;
                 }
             }
             line.answered();
@@ -292,10 +299,10 @@ async fn send(connector: &Connector, post: &Post, time_limit: Duration) -> Resul
     answer.await.map_err(|error| error.to_string())
 }
 
-fn without_answer(hook: &Hook, asked: &Question<'_>) -> Verdict {
+fn without_answer(hook: &Hook, asked: &Question<'_>, cause: String) -> Verdict {
     match hook.unanswered(asked.action) {
         Unanswered::Allow => Verdict::Yes(Grant::default()),
-        Unanswered::Deny => Verdict::Later(BUSY),
+        Unanswered::Deny => Verdict::later(BUSY, cause),
     }
 }
 
@@ -317,6 +324,9 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 const MISSES: u32 = 5;
 /// How long nobody is asked then.
 const OPEN: Duration = Duration::from_secs(5);
+/// Why nobody is asked meanwhile.
+const LEFT_ALONE: &str =
+    "the backend did not answer several questions in a row, and is not asked for a few seconds";
 /// When a client may come again that could not be asked about.
 const BUSY: Duration = Duration::from_secs(2);
 /// Ends that wait to be told, with what the clients showed: a few megabytes.
@@ -374,7 +384,10 @@ mod tests {
         }
         for _ in 0..3 {
             let verdict = verdicts.recv().await;
-            assert_eq!(verdict, Some(Verdict::Later(BUSY)), "no room to wait");
+            let Some(Verdict::Later(delay)) = verdict else {
+                panic!("{verdict:?}, where there is no room to wait");
+            };
+            assert_eq!(delay.cause, "too many questions to the backend wait");
         }
         let mut asked = Vec::new();
         for _ in 0..IN_FLIGHT {
@@ -387,7 +400,13 @@ mod tests {
         // The backend hangs up on one: the next is asked, and there is room for another to wait.
         drop(asked.pop());
         let verdict = verdicts.recv().await;
-        assert_eq!(verdict, Some(Verdict::Later(BUSY)), "without an answer");
+        let Some(Verdict::Later(delay)) = verdict else {
+            panic!("{verdict:?}, without an answer");
+        };
+        assert_eq!(
+            delay.cause,
+            "no answer of the backend: the answer broke off"
+        );
         backend.accept().await.expect("the next question");
     }
 

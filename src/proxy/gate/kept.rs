@@ -157,7 +157,7 @@ mod tests {
         answer.set(no.clone());
         advance(Duration::from_millis(1)).await;
         assert_eq!((ask("a").await, asked.get()), (no, 3), "no longer");
-        answer.set(Verdict::Later(NO));
+        answer.set(Verdict::later(NO, "busy"));
         advance(NO).await;
         ask("a").await;
         ask("a").await;

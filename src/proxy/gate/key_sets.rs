@@ -40,8 +40,8 @@ struct Known {
     keys: Option<Arc<JwtKeys>>,
     /// When it was last asked for.
     asked: Option<Instant>,
-    /// Whether that failed.
-    is_failing: bool,
+    /// Why that failed, if it did.
+    failure: Option<String>,
 }
 
 impl KeySets {
@@ -84,15 +84,23 @@ impl KeySets {
             keys.as_ref()
                 .is_none_or(|keys| jwt.names_unknown_key(question, keys))
         };
-        let mut keys = set.known().keys;
-        if may_fetch && lacks(&keys) {
+        let mut known = set.known();
+        if may_fetch && lacks(&known.keys) {
             set.fetch(&self.connector, url).await;
-            keys = set.known().keys;
+            known = set.known();
         }
-        match keys {
+        match known.keys {
             Some(keys) => jwt.check(question, &keys, now),
             // Nobody is let in on a token that cannot be checked, and nobody is sent away for good.
-            None => Verdict::Later(SPACING),
+            None => {
+                let why = known
+                    .failure
+                    .unwrap_or_else(|| "they were not asked for yet".to_owned());
+                Verdict::later(
+                    SPACING,
+                    format!("the keys that sign tokens are missing: {why}"),
+                )
+            }
         }
     }
 
@@ -111,7 +119,7 @@ impl KeySet {
     fn is_due(&self, now: Instant) -> bool {
         let known = self.known();
         let age = known.asked.map(|asked| now.duration_since(asked));
-        let pause = match known.is_failing || known.keys.is_none() {
+        let pause = match known.failure.is_some() || known.keys.is_none() {
             true => SPACING,
             false => REFRESH,
         };
@@ -128,7 +136,7 @@ impl KeySet {
         let fetched = read(connector, url).await;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.asked = Some(Instant::now());
-        known.is_failing = fetched.is_err();
+        known.failure = fetched.as_ref().err().cloned();
         match fetched {
             Ok(keys) => {
                 if known.keys.as_deref() != Some(&keys) {
@@ -136,7 +144,7 @@ impl KeySet {
                 }
                 known.keys = Some(Arc::new(keys));
             }
-            Err(why) if !before.is_failing => {
+            Err(why) if before.failure.is_none() => {
                 let has_some = known.keys.is_some();
                 warn!(
                     why,

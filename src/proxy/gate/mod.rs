@@ -44,7 +44,7 @@ use crate::origin::connect::Connector;
 use crate::random;
 use crate::sessions::{EndReason, Row, question};
 use crate::unix_time;
-pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
+pub use sluicegate_core::access::verdict::{Delay, Denial, Grant, Verdict, Why};
 
 /// The rules, and what is remembered of those who came.
 #[derive(Debug)]
@@ -184,10 +184,10 @@ impl Gate {
             ) => match self.passwords.fits(hash, password).await {
                 Some(true) => *then,
                 Some(false) => wrong_password(),
-                None => Verdict::Later(BUSY),
+                None => Verdict::later(BUSY, "too many passwords are compared"),
             },
         };
-        match &check.kind {
+        let verdict = match &check.kind {
             CheckKind::Passwords(_) => self.kept.or_ask(&check.name, question, ask).await,
             // A backend that counts sessions hears of each.
             CheckKind::Hook(hook) if session.is_some() && !hook.counts() && !sitting.is_again => {
@@ -195,6 +195,13 @@ impl Gate {
             }
             // What costs microseconds is not worth a place in a table.
             _ => ask().await,
+        };
+        match verdict {
+            Verdict::Later(delay) => Verdict::later(
+                delay.after,
+                format!("check {}: {}", check.name, delay.cause),
+            ),
+            verdict => verdict,
         }
     }
 }
@@ -388,11 +395,12 @@ impl Proxy {
                     reason,
                 })
             }
-            Verdict::Later(after) => {
+            Verdict::Later(Delay { after, cause }) => {
                 tell_refused(telling, request);
                 Err(Refusal::NotYet {
                     stream: stream(),
                     after,
+                    cause,
                 })
             }
         }
