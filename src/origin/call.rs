@@ -1,4 +1,4 @@
-//! What is said to an origin about a call: a request of signalling, sent on, and what comes back.
+//! What is said to an origin with a body: a request about a call, or for a licence, sent on, and what comes back.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(crate) enum NoAnswer {
     HungUp,
 }
 
-/// A request of signalling, as it goes to an origin. Every end-to-end header of the client's goes along, `Host` and
+/// A request with a body, as it goes to an origin. Every end-to-end header of the client's goes along, `Host` and
 /// `Authorization` among them.
 #[derive(Debug)]
 pub(crate) struct Message<'a> {
@@ -131,7 +131,7 @@ fn for_client(status: StatusCode, headers: HeaderMap) -> Result<HeaderMap, NoAns
     Ok(headers)
 }
 
-/// Bytes of an answer: a description, perhaps wrapped in JSON.
+/// Bytes of an answer: a description, perhaps wrapped in JSON, or licences.
 const MAX_ANSWER: usize = 256 * 1024;
 /// How long an origin may take to hear of the end of a call.
 pub(crate) const TELL_WITHIN: Duration = Duration::from_secs(2);

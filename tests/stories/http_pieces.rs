@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::house::House;
-use crate::http_origin::register;
+use crate::http_origin::{header, register};
 
 /// An origin's answer to a request, after `wait`.
 #[derive(Clone, Default)]
@@ -95,7 +95,22 @@ impl Packager {
                             }
                         };
                         let head: Vec<u8> = bytes.drain(..at + 4).take(at).collect();
-                        let head = String::from_utf8(head).expect("text");
+                        let mut head = String::from_utf8(head).expect("text");
+                        let length = header(&head, "content-length").first().map(|text| {
+                            let length = text.trim().parse::<usize>();
+                            length.expect("a length")
+                        });
+                        while bytes.len() < length.unwrap_or(0) {
+                            match socket.read_buf(&mut bytes).await {
+                                Ok(count) if count > 0 => {}
+                                _ => return,
+                            }
+                        }
+                        if let Some(length) = length {
+                            let body: Vec<u8> = bytes.drain(..length).collect();
+                            head.push_str("\r\n\r\n");
+                            head.push_str(&String::from_utf8(body).expect("text"));
+                        }
                         let target = head.split(' ').nth(1).expect("a target").to_owned();
                         {
                             let mut seen = seen.lock().expect("a test");

@@ -47,6 +47,7 @@ mod http_idle;
 mod http_origin;
 mod http_passes;
 mod http_pieces;
+mod http_posted;
 mod http_requests;
 mod http_segments;
 mod http_shared;

@@ -234,6 +234,12 @@ impl Http {
                 let answered = again::answer(self, request, protocol, ends, proxy, current).await;
                 answered.unwrap_or_else(|refused| open_to_all(refused.into_response()))
             }
+            Route::Piece(_)
+                if *request.method() == Method::POST && pieces::takes_posts(self, target) =>
+            {
+                let answer = pieces::answer_posted(self, request, ends, proxy).await;
+                open_to_all(answer.into_response())
+            }
             Route::Piece(kind) => {
                 let identity = Identity::of(request.extensions());
                 match pieces::head_of(&request) {

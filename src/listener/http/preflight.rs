@@ -27,7 +27,12 @@ pub(super) async fn answer(
     proxy: &Proxy,
 ) -> Response<Body> {
     // A star does not stand for the first of them (Fetch standard §3.2.5), which a page may have to show to the origin.
-    let mut own = open_to_all(cors::preflight("GET, HEAD, OPTIONS", "Authorization, *"));
+    let target = request.uri().path_and_query();
+    let methods = match target.is_some_and(|target| pieces::takes_posts(http, target.as_str())) {
+        true => "GET, HEAD, POST, OPTIONS",
+        false => "GET, HEAD, OPTIONS",
+    };
+    let mut own = open_to_all(cors::preflight(methods, "Authorization, *"));
     if cors::is_preflight(request.headers())
         && let Some(said) = asked(http, request, ends, proxy).await
         && said.status().is_success()
