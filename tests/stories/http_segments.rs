@@ -77,6 +77,57 @@ async fn what_a_playlist_lists_comes_from_the_origin_it_came_from() {
 }
 
 #[tokio::test]
+async fn who_signs_the_target_gets_it_without_a_link() {
+    let house = House::open("").await;
+    let signed = |target: &str, head: &str| {
+        let shown = header(head, "authorization").concat();
+        shown.starts_with("Digest") && shown.contains(&format!("uri=\"{target}\""))
+    };
+    let origin = Packager::join(&house, "one", move |target, head| {
+        if header(head, "authorization").concat().starts_with("Digest") && !signed(target, head) {
+            return Reply::with("400 Bad Request", "", "another target was signed");
+        }
+        let playlist = "Content-Type: application/vnd.apple.mpegurl\r\n";
+        match target {
+            "/live/b.m3u8" => Reply::with("302 Found", "Location: /live/a.m3u8\r\n", ""),
+            "/live/a.m3u8" => Reply::ok(playlist, PLAYLIST),
+            _ => one_stream(target, head),
+        }
+    })
+    .await;
+    let mut viewer = Viewer::send(house.at.http, "").await;
+    let digest =
+        |target: &str| format!("Authorization: Digest username=\"u\", uri=\"{target}\"\r\n");
+    let bearer = "Authorization: Bearer secret\r\n";
+    let amazon = "Authorization: AWS4-HMAC-SHA256 Credential=c, Signature=s\r\n";
+    for (cause, headers, is_linked) in [
+        ("nothing", "", true),
+        ("a token", bearer, true),
+        (
+            "an answer to a challenge",
+            digest("/live/a.m3u8").as_str(),
+            false,
+        ),
+        ("a signature", amazon, false),
+        ("nothing again", "", true),
+    ] {
+        let (head, body) = ask(&mut viewer, "/live/a.m3u8", headers).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{cause}: {head}");
+        let body = String::from_utf8(body).expect("text");
+        assert_eq!(
+            body.matches("spbhid=").count(),
+            if is_linked { 2 } else { 0 },
+            "{cause}: {body}"
+        );
+    }
+    let (head, _) = ask(&mut viewer, "/live/a-1.ts", &digest("/live/a-1.ts")).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(origin.count("/live/a-1.ts"), 1);
+    let (head, _) = ask(&mut viewer, "/live/b.m3u8", &digest("/live/b.m3u8")).await;
+    assert_eq!(header(&head, "location"), ["/live/a.m3u8"], "{head}");
+}
+
+#[tokio::test]
 async fn a_link_makes_no_piece_of_a_stream_without_end() {
     let house = House::open("").await;
     let chunked = |end: &str| Reply {

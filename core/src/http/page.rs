@@ -12,7 +12,7 @@ pub struct Page<'a> {
     pub host: &'a str,
     /// Each `host:port` by which the origin may name itself. A host without a port has the default port of the scheme.
     pub origin: &'a [&'a str],
-    /// The sealed link ([`super::link::LinkKey::seal`]).
+    /// The sealed link ([`super::link::LinkKey::seal`]); empty where URIs get none.
     pub link: &'a str,
     /// The link for other renditions of what is played: the viewer's own, since it knows them by that one.
     pub report: &'a str,
@@ -275,7 +275,9 @@ impl Page<'_> {
 
     /// What follows the link of `path`, which is relative to `folder`.
     fn stamp(&self, path: &[u8], folder: &[u8]) -> Option<String> {
-        let stamping = self.stamping.filter(|_| self.link != ABSENT)?;
+        let stamping = self
+            .stamping
+            .filter(|_| !["", ABSENT].contains(&self.link))?;
         // Without a path it is the page itself, of which only the folder is known here.
         let is_page = path.is_empty() && folder != b"/";
         let is_media = std::str::from_utf8(path).is_ok_and(has_media_ending);
@@ -351,10 +353,12 @@ impl Page<'_> {
                 }
             }
         }
-        out.push(mark);
-        out.extend(PARAMETER.as_bytes());
-        out.push(b'=');
-        out.extend(self.link.as_bytes());
+        if !self.link.is_empty() {
+            out.push(mark);
+            out.extend(PARAMETER.as_bytes());
+            out.push(b'=');
+            out.extend(self.link.as_bytes());
+        }
         if let Some(stamp) = self.stamp(path, folder) {
             out.push(b'.');
             out.extend(stamp.as_bytes());
@@ -507,6 +511,29 @@ mod tests {
         ] {
             let mut out = Vec::new();
             page.write_uri(uri.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn without_a_link_a_uri_names_us_and_nothing_else_changes() {
+        let page = Page { link: "", ..PAGE };
+        for (uri, expected) in [
+            ("a-1.ts", "a-1.ts"),
+            ("a-1.ts?hls_ctx=9#t=1", "a-1.ts?hls_ctx=9#t=1"),
+            ("/live/a-1.ts", "/live/a-1.ts"),
+            ("http://10.0.0.1:8080/live/a.ts?b=1", "/live/a.ts?b=1"),
+            (
+                "https://cdn.example.com/a.ts",
+                "https://cdn.example.com/a.ts",
+            ),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(
+                page.write(uri.as_bytes(), &mut out),
+                uri != expected,
+                "{uri}"
+            );
             assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
         }
     }

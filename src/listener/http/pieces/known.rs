@@ -178,11 +178,12 @@ impl PieceRequest {
         playlist.is_some_and(|playlist| playlist.is_as_before(&attempt.origin, body, is_fresh))
     }
 
-    /// Links of a viewer who was let in are that viewer's, and an origin that names its streams in another way, or holds its
-    /// answer back, is asked for something else than the client asked for.
+    /// Links of a viewer who was let in are that viewer's, and who signs targets gets none. An origin that names its streams in
+    /// another way, or holds its answer back, is asked for something else than the client asked for.
     fn may_be_known(&self, target: &str) -> bool {
         self.kind == Piece::Playlist
             && self.viewer.is_none()
+            && !self.gets_no_links()
             && self.time_limit == TimeLimit::Answer
             && target == self.ask.head.target
     }

@@ -65,10 +65,13 @@ impl PieceRequest {
         rewrite::lead(&mut head.headers, &page, link.is_some());
     }
 
-    /// The link by which a client goes on where a head points. A viewer's own stands in no head but that of a redirect, which
-    /// nobody else gets.
+    /// The link by which a client goes on where a head points, if it gets any. A viewer's own stands in no head but that of a
+    /// redirect, which nobody else gets.
     fn link_in_head(&self, head: &Head, there: &Attempt, location: &str) -> Option<String> {
         let Some(viewer) = &self.viewer else {
+            if self.gets_no_links() {
+                return None;
+            }
             let stream = &self.place.request().stream;
             let (sealed, key) = (&self.pieces.sealed, &self.pieces.key);
             let link = sealed.link(key, stream, there, expiry(unix_time::seconds()));

@@ -357,6 +357,18 @@ impl PieceRequest {
         unlisted.then_some(self.wanted.dialect)
     }
 
+    /// Whether URIs have to stay as they are: the client signs the target that it asks for, and its origin compares that with
+    /// the one that it gets, which has no link in it.
+    fn gets_no_links(&self) -> bool {
+        let shown = self.ask.head.headers.text("authorization");
+        let scheme = shown.and_then(|shown| shown.split(' ').next());
+        let signs = |scheme: &str| {
+            let mut known = SIGN_TARGETS.iter();
+            known.any(|known| scheme.eq_ignore_ascii_case(known))
+        };
+        self.viewer.is_none() && scheme.is_some_and(signs)
+    }
+
     /// Logs an answer of an origin that cannot be passed on.
     fn unanswered(&self, (status, words): (StatusCode, String)) -> (StatusCode, String) {
         let request = self.place.request();
@@ -441,3 +453,5 @@ fn folder_of(target: &str) -> Option<&str> {
 /// As logs and metrics call it.
 const PROTOCOL: &str = Protocol::HttpSegments.as_str();
 const MEGABYTE: usize = 1_000_000;
+/// Schemes by which a client signs the target that it asks for, of HTTP (RFC 7616 §3.4.6) and of storage services.
+const SIGN_TARGETS: [&str; 2] = ["AWS4-HMAC-SHA256", "Digest"];

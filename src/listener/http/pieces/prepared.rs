@@ -141,6 +141,7 @@ impl PieceRequest {
         };
         let link: Arc<str> = match &self.viewer {
             Some(_) => self.pieces.mark.as_str().into(),
+            None if self.gets_no_links() => "".into(),
             None => {
                 let stream = &self.place.request().stream;
                 let expires = expiry(unix_time::seconds());
@@ -343,6 +344,9 @@ impl PieceRequest {
         let link = |number: u8, attempt: &Attempt| -> Arc<str> {
             if self.viewer.is_some() {
                 return marked(&self.pieces.mark, number).into();
+            }
+            if self.gets_no_links() {
+                return "".into();
             }
             let (key, sealed) = (&self.pieces.key, &self.pieces.sealed);
             sealed.link(key, &self.place.request().stream, attempt, expires)
