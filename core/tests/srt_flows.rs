@@ -503,7 +503,7 @@ fn a_caller_that_is_refused_for_its_stream_id_is_told_of_with_the_rule() {
         panic!("{said:?}");
     };
     assert_eq!(*code, Rejection::BAD_REQUEST);
-    assert_eq!(named, "#!::r=live/../a,m=publish,u=…,s=…");
+    assert_eq!(named, "#!::m=publish,u=…,s=…,r=live/../a");
     assert!(!why.is_empty());
     assert!(table.is_empty());
 }

@@ -1,11 +1,12 @@
 //! The extensions of a handshake (sections 3.2.1.1 to 3.2.1.3): their bounds are checked, and they are passed on
 //! unchanged. Origins have had bugs in reading them, so what no honest caller sends must not reach an origin.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::packet::{HAS_CONFIG, HAS_HANDSHAKE, HAS_KEY};
 use crate::read::{Reader, Truncated};
-use crate::stream::Action;
+use crate::stream::{Action, decode, unquote};
 
 /// What a relay has to know about a handshake's extensions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -269,29 +270,86 @@ const MOST_CONGESTION: u16 = 4;
 /// 512 bytes.
 const MOST_FILTER: u16 = 128;
 
-/// A stream id as logs may show it: of the keys of a structured one (SRT access control guidelines) the stream, the host and
-/// the mode; of another what precedes its query. Passwords and tokens are in the rest.
+/// A stream id as logs may show it: of the keys of a structured one (SRT access control guidelines) the host, the mode and the
+/// stream; of one in the form of another server that form and the stream. Passwords and tokens are in the rest. The stream
+/// comes last, where whoever hides names looks for it.
 pub fn shown(id: &str) -> String {
-    let without_query = |text: &str| {
-        let (name, query) = text.split_once('?').unwrap_or((text, ""));
-        let more = if query.is_empty() { "" } else { "?…" };
-        format!("{name}{more}")
-    };
-    let shown = match id.strip_prefix(STRUCTURED) {
-        None => without_query(id),
-        Some(pairs) => {
-            let pairs = pairs.split(',').map(|pair| match pair.split_once('=') {
-                Some((key @ ("h" | "m" | "r"), value)) => format!("{key}={}", without_query(value)),
-                Some((key, _)) => format!("{key}=…"),
-                None => "…".to_owned(),
-            });
-            format!("{STRUCTURED}{}", pairs.collect::<Vec<_>>().join(","))
+    // What is escaped twice, or is no text once it is read, is not looked into.
+    let read = decode(unquote(id)).unwrap_or(Cow::Borrowed(id));
+    let (read, rest) = read
+        .split_once('%')
+        .map_or((&*read, ""), |(read, _)| (read, HIDDEN));
+    let read = match (read.strip_prefix(STRUCTURED), read.split_once("://")) {
+        (Some(pairs), _) => shown_pairs(pairs),
+        (None, Some((scheme, place)))
+            if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+        {
+            format!("{scheme}://{}", shown_place(place))
         }
+        (None, _) => match read.split_once(':') {
+            Some((word, path)) if ["publish", "read"].contains(&word.trim()) => {
+                format!("{}:{}", word.trim(), first_part(path))
+            }
+            _ => first_part(read),
+        },
     };
     let printed = |letter: char| if letter.is_control() { ' ' } else { letter };
-    shown.chars().map(printed).take(MAX_SHOWN).collect()
+    let shown = read.chars().chain(rest.chars());
+    shown.map(printed).take(MAX_SHOWN).collect()
 }
 
+fn shown_pairs(pairs: &str) -> String {
+    let (mut shown, mut stream) = (Vec::new(), Vec::new());
+    for pair in pairs.split(',') {
+        match pair.split_once('=').map(|(key, value)| (key.trim(), value)) {
+            Some(("r", value)) => stream.push(format!("r={}", first_part(unquote(value)))),
+            Some((key @ ("h" | "m"), value)) => {
+                shown.push(format!("{key}={}", first_part(unquote(value))));
+            }
+            Some((key, _)) => shown.push(format!("{key}={HIDDEN}")),
+            None => shown.push(HIDDEN.to_owned()),
+        }
+    }
+    shown.append(&mut stream);
+    format!("{STRUCTURED}{}", shown.join(","))
+}
+
+/// What follows the scheme of a URL, without its user and its query.
+fn shown_place(place: &str) -> String {
+    let end = place.find(['?', '&', '#', ';', ',']).unwrap_or(place.len());
+    let (place, query) = place.split_at(end);
+    let (user, place) = match place.rsplit_once('@') {
+        Some((_, place)) => ("…@", place),
+        None => ("", place),
+    };
+    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match host.split_once(':') {
+        Some((_, port)) if is_port(port) => Cow::Borrowed(host),
+        Some((host, _)) => Cow::Owned(format!("{host}:{HIDDEN}")),
+        None => Cow::Borrowed(host),
+    };
+    let path = first_part(&[path, query].concat());
+    format!("{user}{host}{path}")
+}
+
+/// A text up to the first character that ends a path in some server's form.
+fn first_part(text: &str) -> String {
+    let end = text
+        .find(['?', '&', '#', ';', ',', ':'])
+        .unwrap_or(text.len());
+    let (part, rest) = text.split_at(end);
+    let part = part.trim().trim_end_matches('/');
+    let mut rest = rest.chars();
+    let (mark, more) = match rest.next() {
+        Some(mark) if !rest.as_str().is_empty() => (mark.to_string(), HIDDEN),
+        _ => (String::new(), ""),
+    };
+    format!("{part}{mark}{more}")
+}
+
+/// What stands for a part of a stream id that is not shown.
+const HIDDEN: &str = "…";
 /// The start of a structured stream id.
 const STRUCTURED: &str = "#!::";
 /// Characters of a stream id in a line of a log.
@@ -309,8 +367,33 @@ mod tests {
             ("live/a?key=secret", "live/a?…"),
             (
                 "#!::r=live/a?t=secret,m=publish,u=me,s=secret,secret",
-                "#!::r=live/a?…,m=publish,u=…,s=…,…",
+                "#!::m=publish,u=…,s=…,…,r=live/a?…",
             ),
+            (
+                "#!::r=live/a&s=secret,m=publish",
+                "#!::m=publish,r=live/a&…",
+            ),
+            ("'#!::r=live/a,s=secret'", "#!::s=…,r=live/a"),
+            ("%23!::r=live/a,s=secret", "#!::s=…,r=live/a"),
+            ("%23%21::r%3Dlive/a%2Cs%3Dsecret", "#!::s=…,r=live/a"),
+            ("%2523!::r=live/a,s=secret", "…"),
+            ("#!::r=live/a:secret,h=v", "#!::h=v,r=live/a:…"),
+            ("publish:live/a", "publish:live/a"),
+            ("publish:live/a:bob:secret", "publish:live/a:…"),
+            (" read : live/a : bob:secret:k=secret", "read:live/a:…"),
+            ("live/a:secret", "live/a:…"),
+            ("live/a/,mode:publish,token:secret", "live/a,…"),
+            ("live/a;token=secret", "live/a;…"),
+            ("live/a#secret", "live/a#…"),
+            ("srt://h:10080/app/a?policy=secret", "srt://h:10080/app/a?…"),
+            (
+                "srt%3A%2F%2Fh%2Fapp%2Fa%3Fpolicy%3Dsecret",
+                "srt://h/app/a?…",
+            ),
+            ("srt://bob:secret@h:9/live/a", "srt://…@h:9/live/a"),
+            ("srt://h/live/a:secret", "srt://h/live/a:…"),
+            ("srt://h", "srt://h"),
+            ("live/100%:secret", "live/100…"),
             ("a\nb", "a b"),
         ];
         for (id, expected) in rows {

@@ -119,7 +119,7 @@ pub enum Event {
         client: SocketAddr,
         /// What it was told.
         code: Rejection,
-        /// Its stream id, without what it may hold besides a name.
+        /// Its stream id, without what it may hold besides a name, which comes last.
         named: String,
         /// The rule that its handshake breaks.
         why: String,
