@@ -1,6 +1,7 @@
 //! Playing a stream of an origin ourselves, by RTMP, up to its yes or no.
 
 use sluicegate_core::dialect::{Dialect, RtmpAddress, RtmpAsked};
+use sluicegate_core::place::origins_no::without_secrets;
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::{Message, NO_REASON, kind};
 use sluicegate_core::stream::StreamUrl;
@@ -136,16 +137,14 @@ fn answered(
             }
             ClientEvent::Refused(command) => {
                 let words = command.status().map(|status| status.words());
-                return Err(DialError::Refused(
-                    words.unwrap_or_else(|| NO_REASON.to_owned()),
-                ));
+                return Err(refused(words.as_deref().unwrap_or(NO_REASON)));
             }
             ClientEvent::Status {
                 level,
                 code,
                 description,
             } if level == "error" => {
-                return Err(DialError::Refused(format!("{code}: {description}")));
+                return Err(refused(&format!("{code}: {description}")));
             }
             ClientEvent::Status { code, .. } => {
                 *unpublished |= says_unpublished(&code);
@@ -154,6 +153,11 @@ fn answered(
         }
     }
     Ok(joined)
+}
+
+/// What the origin says is heard by every viewer who waits, and one of them lent it the query that it may quote.
+fn refused(words: &str) -> DialError {
+    DialError::Refused(without_secrets(words).into_owned())
 }
 
 /// Whether a status says that the stream's publisher has left.

@@ -43,17 +43,27 @@ impl Fields {
         if names == StreamNames::Keep {
             return;
         }
-        let last = |stream: &str| {
-            let (_, name) = stream.rsplit_once('/').unwrap_or(("", stream));
-            format!("/{name}")
-        };
         let (stream, masked) = (stream.to_owned(), names.mask(stream));
+        let last = |stream: &str| stream.rsplit('/').next().unwrap_or_default().to_owned();
         let (name, masked_name) = (last(&stream), last(&masked));
-        let hide = |text: &str| text.replace(&stream, &masked).replace(&name, &masked_name);
+        let in_paths = ["/", &name].concat();
+        let masked_in_paths = ["/", &masked_name].concat();
+        let hide = |text: &str| {
+            text.replace(&stream, &masked)
+                .replace(&in_paths, &masked_in_paths)
+        };
         self.message = hide(&self.message);
-        for (_, value) in &mut self.fields {
+        for (field, value) in &mut self.fields {
             if let Value::String(text) = value {
+                if *field == "stream" {
+                    masked.clone_into(text);
+                    continue;
+                }
                 *text = hide(text);
+                // An origin may say the name alone. Words of ours that happen to be a stream's name are not its name.
+                if !OUR_WORDS.contains(field) {
+                    *text = replace_word(text, &name, &masked_name);
+                }
             }
         }
     }
@@ -67,6 +77,33 @@ impl Fields {
         }
     }
 }
+
+/// The same text with another word in place of `word`, wherever that stands by itself. A word of some length is not found in
+/// another by chance, and is replaced there too.
+fn replace_word(text: &str, word: &str, other: &str) -> String {
+    if word.chars().count() >= LONG_WORD {
+        return text.replace(word, other);
+    }
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(word).filter(|_| !word.is_empty()) {
+        let (before, found) = rest.split_at(at);
+        let (found, after) = found.split_at(word.len());
+        let is_apart =
+            !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
+        replaced.extend([before, if is_apart { other } else { found }]);
+        rest = after;
+    }
+    replaced + rest
+}
+
+/// Fields of closed sets of words, and those that name something else than a stream: nobody hides its address by the name that it
+/// gives a stream.
+const OUR_WORDS: [&str; 7] = [
+    "action", "client", "code", "origin", "peer", "protocol", "reason",
+];
+/// Letters.
+const LONG_WORD: usize = 8;
 
 impl Visit for Fields {
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -252,5 +289,51 @@ mod tests {
         assert_eq!(fields.message, "v/live/…-key moved");
         assert_eq!(fields.fields[1].1, "live/…-key: no live origin");
         assert_eq!(fields.fields[2].1, 3);
+    }
+
+    #[test]
+    fn a_name_is_masked_without_its_path_too() {
+        for (stream, detail, expected) in [
+            (
+                "v/live/top-secret-key",
+                "o1: NetStream.Publish.BadName: stream top-secret-key?… is taken",
+                "o1: NetStream.Publish.BadName: stream …-key?… is taken",
+            ),
+            (
+                "v/live/top-secret-key",
+                "o1: 404 no mytop-secret-key2",
+                "o1: 404 no my…-key2",
+            ),
+            (
+                "v/live/cam1",
+                "o1: 'cam1' is not cam10 nor a_cam1",
+                "o1: '…' is not cam10 nor a_…",
+            ),
+            ("v/live/cam1", "cam1", "…"),
+            ("v/live/live", "live/live: live is off", "…/…: … is off"),
+            ("cam1", "rtsp://h/cam1: cam1 is off", "rtsp://h/…: … is off"),
+        ] {
+            let mut fields = Fields {
+                message: "refused".to_owned(),
+                fields: vec![("stream", stream.into()), ("detail", detail.into())],
+            };
+            fields.mask(StreamNames::LastFour);
+            assert_eq!(fields.fields[1].1, expected, "{stream}: {detail}");
+        }
+    }
+
+    #[test]
+    fn a_stream_named_as_a_word_of_ours_leaves_that_word() {
+        let mut fields = Fields {
+            message: "refused".to_owned(),
+            fields: vec![
+                ("stream", "v/publish/publish".into()),
+                ("action", "publish".into()),
+            ],
+        };
+        fields.mask(StreamNames::LastFour);
+        assert_eq!(fields.message, "refused");
+        assert_eq!(fields.fields[0].1, "v/publish/…");
+        assert_eq!(fields.fields[1].1, "publish");
     }
 }

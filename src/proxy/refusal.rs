@@ -254,9 +254,9 @@ impl Refusal {
         }
     }
 
-    /// The whole story, for the log: it may hold addresses.
+    /// The whole story, for the log: it may hold addresses, and no secrets that an origin quotes.
     pub(crate) fn detail(&self) -> String {
-        match self {
+        let detail = match self {
             Self::AllClosed { tried, .. }
             | Self::AllFailed { tried, .. }
             | Self::HungUp { tried, .. }
@@ -276,7 +276,8 @@ impl Refusal {
                 description,
             } => format!("{origin}: {description}"),
             other => other.to_string(),
-        }
+        };
+        origins_no::without_secrets(&detail).into_owned()
     }
 }
 

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use super::leg::LegEnd;
+use super::origins_no::without_secrets;
 use crate::fleet::health::Fault;
 use crate::fleet::origin::OriginId;
 
@@ -354,6 +355,7 @@ impl Attempts {
             Outcome::Busy(words) => self.refused(origin, words, view),
             Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by),
             Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
+                let words = without_secrets(&words);
             Outcome::Failed(fault, how) => self.fail_over(now, &current, fault, how, view),
             Outcome::Full => self.make_do(now, current, view),
             Outcome::Found(there) => self.found(now, &current, there),

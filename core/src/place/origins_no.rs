@@ -1,6 +1,8 @@
 //! What an origin's no in the words of one protocol is in those of another. A viewer of a shared pull need not speak what its
 //! origin was asked by.
 
+use std::borrow::Cow;
+
 use crate::rtmp::message::code_and_description;
 
 /// The status in HTTP of a no in these words: that of an answer in HTTP, such as `403 Forbidden`, or the one that a code of
@@ -32,6 +34,47 @@ pub fn play_code(words: &str) -> Option<&'static str> {
     matches!(http_status(words)?, 404 | 410).then_some("NetStream.Play.StreamNotFound")
 }
 
+/// An origin's words as logs and other clients may have them. Some origins quote what they were asked for: its query has the
+/// token of whoever asked, and a URL may have a user and a password.
+pub fn without_secrets(words: &str) -> Cow<'_, str> {
+    if !words.contains(['?', '%', '@']) {
+        return Cow::Borrowed(words);
+    }
+    let parts = words.split_inclusive(char::is_whitespace);
+    Cow::Owned(parts.flat_map(word_without_secrets).collect())
+}
+
+/// The pieces of one word, with the white space after it.
+fn word_without_secrets(word: &str) -> [&str; 5] {
+    let (word, space) = word.split_at(word.trim_end().len());
+    let is_mark = |at: &usize| {
+        let rest = word.as_bytes().get(*at..).unwrap_or_default();
+        matches!(rest, [b'?', ..] | [b'%', b'3', b'f' | b'F', ..])
+    };
+    let mark = (0..word.len()).find(is_mark).unwrap_or(word.len());
+    let (place, query) = word.split_at(mark);
+    let authority = place.find("//").map(|slashes| slashes + 2);
+    let (scheme, rest) = place.split_at(authority.unwrap_or_default());
+    if authority.is_some() && query.contains('@') && !rest.contains('/') {
+        // The mark may be one of a password.
+        return [scheme, "…", "", "", space];
+    }
+    // A mark may end a question.
+    let query = match query.contains(char::is_alphanumeric) {
+        true => "?…",
+        false => query,
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) if authority.is_some() => [scheme, "…@", host, query, space],
+        Some((login, host)) if login.contains(':') => {
+            let begin = login.find(char::is_alphanumeric).unwrap_or_default();
+            [login.split_at(begin).0, "…@", host, query, space]
+        }
+        // No login, or an address for mail.
+        _ => [place, query, "", "", space],
+    }
+}
+
 /// How codes end that say that there is no such stream, application or file.
 const NOT_THERE: [&str; 3] = ["NotFound", ".InvalidApp", ".NoSupportedTrackFound"];
 /// How codes end of a server that will not have anybody now.
@@ -40,6 +83,35 @@ const NOT_NOW: [&str; 2] = [".AppShutdown", ".InsufficientBW"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origins_words_are_told_without_secrets() {
+        for (words, expected) in [
+            ("404 Not Found", "404 Not Found"),
+            ("is it taken?", "is it taken?"),
+            ("(is it \"taken?\") no", "(is it \"taken?\") no"),
+            ("ask admin@example.com", "ask admin@example.com"),
+            (
+                "NetStream.Publish.BadName: stream a?token=secret is taken",
+                "NetStream.Publish.BadName: stream a?… is taken",
+            ),
+            ("no 'a?token=secret'\there", "no 'a?…\there"),
+            ("no a%3Ftoken%3dsecret here", "no a?… here"),
+            ("?token=secret", "?…"),
+            (
+                "404 no rtsp://bob:secret@h:554/live/a?t=secret here",
+                "404 no rtsp://…@h:554/live/a?… here",
+            ),
+            ("no rtsp://bob:se/cr@et@h/a", "no rtsp://…@h/a"),
+            ("no rtsp://secret@h/a", "no rtsp://…@h/a"),
+            ("no rtsp://bob:what?secret@h/a", "no rtsp://…"),
+            ("no http://h/a?mail=secret@h", "no http://h/a?…"),
+            ("(bob:secret@h) is nobody", "(…@h) is nobody"),
+            ("é?é=ü @ä%3", "é?… @ä%3"),
+        ] {
+            assert_eq!(without_secrets(words), expected, "{words}");
+        }
+    }
 
     #[test]
     fn a_no_has_the_same_meaning_in_each_protocol() {
