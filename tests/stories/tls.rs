@@ -14,6 +14,7 @@ use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::call::{CallOrigin, sdp};
 use crate::house::{
@@ -586,6 +587,21 @@ async fn a_header_that_names_a_certificate_is_nobodys_credential() {
         assert!(credentials.is_none_or(|shown| shown.tls.is_none()));
         drop(viewer);
         house.until_sessions(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_hears_why_its_handshake_fails() {
+    let authority = Authority::new();
+    let house = House::open(&authority.settings()).await;
+    for version in [&TLS12, &TLS13] {
+        let stranger = authority.trusted_for(&["nobodys"]).speaking(version);
+        let failed = stranger.connect(house.at.http).await;
+        let failed = failed.map(drop).expect_err("nothing in common").to_string();
+        assert!(
+            failed.contains("NoApplicationProtocol"),
+            "{version:?}: {failed}"
+        );
     }
 }
 

@@ -17,7 +17,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::{WantsServerCert, WebPkiClientVerifier};
-use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority, and a directory for what it signs.
@@ -243,6 +245,15 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 impl Trust {
+    /// The same; it speaks this version of TLS alone.
+    pub(crate) fn speaking(self, version: &'static SupportedProtocolVersion) -> Self {
+        let mut config = ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols.clone_from(&self.0.alpn_protocols);
+        Self(Arc::new(config))
+    }
+
     /// A connection to `at` that asks for localhost.
     pub(crate) async fn connect(&self, at: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
         let socket = TcpStream::connect(at).await?;

@@ -75,9 +75,11 @@ impl Session {
 
     /// After an error: what the other side is told of it, if there is a word.
     pub(super) fn last_word(&mut self, outcome: &mut Outcome<'_>) {
-        if self.wants_write() {
-            // What waits to be sent comes first, so nothing is looked at.
-            let _ = self.turn(&mut [], Wanted::Nothing, outcome);
+        for _ in 0..MOST_LAST_TURNS {
+            // What waits to be sent comes first, so nothing is looked at. The word may come after messages of the handshake.
+            if !self.wants_write() || self.turn(&mut [], Wanted::Nothing, outcome).is_err() {
+                break;
+            }
         }
     }
 }
@@ -202,6 +204,8 @@ fn settle<D>(
     Ok((discard, next))
 }
 
+/// A turn brings one message, and no flight of a handshake has as many.
+const MOST_LAST_TURNS: usize = 16;
 /// Room for the messages of a handshake: a chain of two certificates and what is around it.
 const FIRST_MESSAGES: usize = 4 * 1024;
 /// What TLS adds to the bytes of a write: at most 29 for each of its records, of which it has up to three.
