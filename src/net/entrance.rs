@@ -103,7 +103,10 @@ enum Turned {
     #[error("nothing came in time")]
     Silent,
     #[error("it came without TLS, which this listener requires")]
-    Plain,
+    Plain {
+        /// It speaks HTTP, and was led to HTTPS.
+        over_http: bool,
+    },
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
 }
@@ -128,14 +131,19 @@ impl Entrance {
     /// Lets a connection in; `None` when its peer is let go, which is logged.
     pub async fn enter(&self, mut stream: TcpStream, peer: PeerAddr) -> Option<Visitor> {
         let header = self.header_of(&mut stream, peer).await;
-        let (header, early) = header.inspect_err(|turned| turned.log(peer.into())).ok()?;
+        let listener = self.tls.as_ref().map(|tls| tls.name);
+        let (header, early) = header
+            .inspect_err(|turned| turned.log(listener, peer.into()))
+            .ok()?;
         let local = stream.local_addr().unwrap_or_else(|_| peer.socket());
         let client = match header {
             Some(Preface::Client(client)) => client.into(),
             Some(Preface::Local) | None => peer.into(),
         };
         let encrypted = self.encrypt(stream, early, (client, peer)).await;
-        let (wire, early) = encrypted.inspect_err(|turned| turned.log(client)).ok()?;
+        let (wire, early) = encrypted
+            .inspect_err(|turned| turned.log(listener, client))
+            .ok()?;
         let ends = Ends {
             client,
             peer,
@@ -180,7 +188,8 @@ impl Entrance {
         let hears = !tls.wants_certificates() && forwarded::believes(&self.trusted, client, peer);
         if self.require_tls && !hears {
             Box::pin(tls.refuse(&mut stream, early, self.time_limit)).await;
-            return Err(Turned::Plain);
+            let over_http = tls.speaks_http();
+            return Err(Turned::Plain { over_http });
         }
         Ok((Wire::Plain(stream), early))
     }
@@ -223,24 +232,55 @@ impl Entrance {
 }
 
 impl Turned {
-    fn log(&self, client: ClientAddr) {
-        match self {
+    fn log(&self, listener: Option<&'static str>, client: ClientAddr) {
+        match (self, self.refusal()) {
             // A port check of the balancer in front of us, every second perhaps.
-            Self::Closed(error) | Self::Left(error) => {
-                debug!(%client, %error, failure = %self, "connection ended");
+            (Self::Closed(error) | Self::Left(error), _) => {
+                debug!(%client, listener, %error, failure = %self, "connection ended");
             }
-            // It speaks TLS, and no version or cipher suite of ours: a client that is too old, whose user sees no reason.
-            Self::Handshake(HandshakeError::Tls(rustls::Error::PeerIncompatible(_))) => {
-                info!(%client, failure = %self, "connection refused: the client's TLS is too old, or has no cipher suite of ours");
-            }
+            (_, Some(refusal)) => info!(%client, listener, failure = %self, "{refusal}"),
             // Anybody can cause these, as often as they like.
-            Self::Handshake(_) | Self::Plain | Self::Silent => {
-                debug!(%client, failure = %self, "connection refused");
-            }
-            Self::Invalid(_) | Self::Slow => {
-                info!(%client, failure = %self, "connection refused");
-            }
+            (_, None) => debug!(%client, listener, failure = %self, "connection refused"),
         }
+    }
+
+    /// What an operator is told of a client whose user may not see why it does not come in.
+    const fn refusal(&self) -> Option<&'static str> {
+        use rustls::{CertificateError as Certificate, Error};
+        let Self::Handshake(HandshakeError::Tls(error)) = self else {
+            return match self {
+                Self::Invalid(_) | Self::Slow => Some("connection refused"),
+                // Browsers come so every day, and are led to HTTPS.
+                Self::Plain { over_http: true } => None,
+                Self::Plain { over_http: false } => {
+                    Some("connection refused: the client came without TLS")
+                }
+                Self::Closed(_) | Self::Handshake(_) | Self::Left(_) | Self::Silent => None,
+            };
+        };
+        Some(match error {
+            // It speaks TLS, and no version or cipher suite of ours.
+            Error::PeerIncompatible(_) => {
+                "connection refused: the client's TLS is too old, or has no cipher suite of ours"
+            }
+            Error::NoCertificatesPresented => {
+                "connection refused: the client showed no certificate, and client_ca asks for one"
+            }
+            Error::InvalidCertificate(problem) => match problem {
+                Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                    "connection refused: the client's certificate is over"
+                }
+                Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                    "connection refused: the client's certificate does not hold yet"
+                }
+                Certificate::Revoked => "connection refused: the client's certificate is revoked",
+                Certificate::UnknownIssuer => {
+                    "connection refused: no authority in client_ca vouches for the client's certificate"
+                }
+                _ => "connection refused: the client's certificate is not valid",
+            },
+            _ => return None,
+        })
     }
 }
 
@@ -345,6 +385,36 @@ mod tests {
         ] {
             let (preface, rest) = read(header, peer, HEADER).await.unwrap();
             assert_eq!((preface, rest.as_slice()), (None, &b""[..]), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn an_operator_hears_of_clients_whose_users_do_not_see_why() {
+        use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+        let of = |error| Turned::Handshake(HandshakeError::Tls(error));
+        let bad = |error| of(Error::InvalidCertificate(error));
+        let incompatible = PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig;
+        for (turned, told) in [
+            (of(Error::NoCertificatesPresented), "showed no certificate"),
+            (bad(CertificateError::Expired), "is over"),
+            (bad(CertificateError::NotValidYet), "does not hold yet"),
+            (bad(CertificateError::Revoked), "is revoked"),
+            (bad(CertificateError::UnknownIssuer), "no authority"),
+            (bad(CertificateError::BadSignature), "is not valid"),
+            (of(Error::PeerIncompatible(incompatible)), "too old"),
+            (Turned::Plain { over_http: false }, "without TLS"),
+            (Turned::Slow, "connection refused"),
+            (Turned::Plain { over_http: true }, ""),
+            (
+                of(Error::AlertReceived(AlertDescription::BadCertificate)),
+                "",
+            ),
+            (Turned::Handshake(HandshakeError::Crowded), ""),
+            (Turned::Silent, ""),
+        ] {
+            let refusal = turned.refusal().unwrap_or_default();
+            assert_eq!(told.is_empty(), refusal.is_empty(), "{turned}");
+            assert!(refusal.contains(told), "{turned}: {refusal}");
         }
     }
 

@@ -113,6 +113,11 @@ impl TlsEntrance {
         self.clients.is_some()
     }
 
+    /// Whether clients speak HTTP.
+    pub const fn speaks_http(&self) -> bool {
+        matches!(self.words, Words::Http { .. })
+    }
+
     fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
