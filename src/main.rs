@@ -184,14 +184,16 @@ fn raise_descriptors() {
     );
 }
 
-/// Cancels `stop` at the first SIGTERM or SIGINT, and ends the process at a second one, or when `force` has passed
-/// since the first. The signals by which other servers open their logs again do no harm.
+/// Cancels `stop` at the first SIGTERM, SIGINT or SIGQUIT, and ends the process at a second one, or when `force` has passed since
+/// the first. Some servers finish their sessions at SIGQUIT alone, so scripts send it. The signals by which other servers open
+/// their logs again do no harm.
 fn stop_on_signal(
     stop: CancellationToken,
     force: Duration,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
     let mut reopen = [
         ("SIGUSR1", signal(SignalKind::user_defined1())?),
         ("SIGUSR2", signal(SignalKind::user_defined2())?),
@@ -202,6 +204,7 @@ fn stop_on_signal(
             let ignored = tokio::select! {
                 _ = terminate.recv() => return "SIGTERM",
                 _ = interrupt.recv() => return "SIGINT",
+                _ = quit.recv() => return "SIGQUIT",
                 _ = first.recv() => *one,
                 _ = second.recv() => *other,
             };

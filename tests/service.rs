@@ -240,6 +240,18 @@ fn the_signals_that_rotate_logs_elsewhere_do_no_harm() {
 }
 
 #[test]
+fn what_ends_other_servers_gracefully_ends_this_one_so_too() {
+    for name in ["INT", "QUIT", "TERM"] {
+        let mut service = Service::start("[shutdown]\ngrace = \"1s\"\n", &[]);
+        service.hear_of("READY=1");
+        service.signal(name);
+        service.hear_of("STOPPING=1");
+        let ended = uninterrupted(|| service.child.wait()).expect("our child");
+        assert!(ended.success(), "{name}: {ended}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_no_success() {
     let mut service = Service::start("", &[]);
     service.hear_of("READY=1");

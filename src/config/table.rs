@@ -526,7 +526,7 @@ pub static TABLE: &[Setting] = &[
     text("log.level", None, "info", "error, warn, info, debug or trace", "Lowest level that is logged; RUST_LOG overrides it."),
     text("log.stream_names", None, "keep", "keep, hash or last4", "What log lines and metrics show of the last part of a stream's name: all, a hash, or its last four characters."),
 
-    text("shutdown.grace", Some("PROXY_GRACE_QUIT_TIMEOUT"), "20s", WAIT, "How long sessions may finish after SIGTERM or SIGINT."),
+    text("shutdown.grace", Some("PROXY_GRACE_QUIT_TIMEOUT"), "20s", WAIT, "How long sessions may finish after SIGTERM, SIGINT or SIGQUIT."),
     text("shutdown.force", Some("PROXY_FORCE_QUIT_TIMEOUT"), "30s", WAIT, "The process ends this long after the signal, whatever is left."),
 ];
 

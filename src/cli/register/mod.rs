@@ -27,7 +27,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// `sluicegate register`: does what `arguments` ask for until SIGTERM or SIGINT. It reports what happens in sentences,
+/// `sluicegate register`: does what `arguments` ask for until SIGTERM, SIGINT or SIGQUIT. It reports what happens in sentences,
 /// on standard output, or on standard error if an operator may have to act.
 ///
 /// # Errors
@@ -36,12 +36,14 @@ pub async fn run(arguments: RegisterArguments) -> anyhow::Result<()> {
     let registration = arguments.registration(&Environment::read()?)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RegisterError::NoSignals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RegisterError::NoSignals)?;
+    let mut quit = signal(SignalKind::quit()).map_err(RegisterError::NoSignals)?;
     // Other programs open their logs again at these. Here nothing is open, and nobody means to end the origin's reports.
     let _without_effect = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(signal);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
         }
     };
     let tell = |event: Event| {
