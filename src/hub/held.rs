@@ -212,9 +212,10 @@ impl<'a> Holding<'a> {
         };
         match refusal {
             Refusal::Draining | Refusal::Ended(_) => false,
-            Refusal::Denied { .. } | Refusal::HungUp { .. } | Refusal::Refused { .. } => {
-                hold.began.elapsed() < self.times.publisher_away
-            }
+            Refusal::Denied { .. }
+            | Refusal::HungUp { .. }
+            | Refusal::Redirected { .. }
+            | Refusal::Refused { .. } => hold.began.elapsed() < self.times.publisher_away,
             _ => true,
         }
     }

@@ -172,10 +172,7 @@ fn give_up(origin: &OriginId, error: DialError) -> GiveUp {
     match error {
         DialError::Exhausted(words) => GiveUp::Exhausted(words),
         DialError::Busy(words) | DialError::Refused(words) => GiveUp::Refused { origin, words },
-        DialError::Moved { .. } => GiveUp::Refused {
-            origin,
-            words: "its origin redirects it to another place".to_owned(),
-        },
+        DialError::Moved { place, .. } => GiveUp::Redirected { origin, to: place },
         DialError::Closed(how) => GiveUp::AllClosed(vec![(origin, how)]),
         DialError::HungUp(how) => GiveUp::HungUp(vec![(origin, how)]),
         DialError::Failed(how) | DialError::Silent(how) => GiveUp::AllFailed(vec![(origin, how)]),

@@ -132,6 +132,14 @@ pub enum Refusal {
         /// Its own words.
         description: String,
     },
+    /// The origin sends the client to where this proxy follows nobody.
+    #[error("its origin redirects it to a place that cannot be followed")]
+    Redirected {
+        /// Which origin.
+        origin: OriginId,
+        /// Where to, for logs only.
+        to: String,
+    },
     /// Too many plays from one address of streams of which nothing came.
     #[error(
         "too many streams without a publisher are waited for from your address; try again in a minute"
@@ -184,6 +192,7 @@ impl Refusal {
                 origin,
                 description: words,
             },
+            GiveUp::Redirected { origin, to } => Self::Redirected { origin, to },
             GiveUp::TooSlow(tried) => Self::TooSlow { stream, tried },
             GiveUp::WrongService(origin) => Self::WrongService {
                 stream,
@@ -209,7 +218,7 @@ impl Refusal {
             Self::Limited { .. } => "limited",
             Self::NotYet { .. } => "not_yet",
             Self::Published { .. } => "published",
-            Self::HungUp { .. } | Self::Refused { .. } => "refused",
+            Self::HungUp { .. } | Self::Redirected { .. } | Self::Refused { .. } => "refused",
             Self::TooManyClaims => "too_many_claims",
             Self::TooSlow { .. } => "too_slow",
             Self::WrongService { .. } => "wrong_service",
@@ -219,9 +228,10 @@ impl Refusal {
     /// The status it has in HTTP, which says whose turn it is.
     pub fn http_status(&self) -> StatusCode {
         match self {
-            Self::AllClosed { .. } | Self::AllFailed { .. } | Self::HungUp { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::AllClosed { .. }
+            | Self::AllFailed { .. }
+            | Self::HungUp { .. }
+            | Self::Redirected { .. } => StatusCode::BAD_GATEWAY,
             Self::Refused { description, .. } => origins_no::http_status(description)
                 .and_then(|status| StatusCode::from_u16(status).ok())
                 .unwrap_or(StatusCode::BAD_GATEWAY),
@@ -271,6 +281,7 @@ impl Refusal {
             | Self::NoRoom { detail, .. } => {
                 format!("{self}: {detail}")
             }
+            Self::Redirected { origin, to } => format!("{origin}: {self}: {to}"),
             Self::Refused {
                 origin,
                 description,

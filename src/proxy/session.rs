@@ -425,7 +425,12 @@ impl Session {
                     return Ok(leg);
                 }
                 Err(refusal) => {
-                    let is_no = matches!(refusal, Refusal::Denied { .. } | Refusal::Refused { .. });
+                    let is_no = matches!(
+                        refusal,
+                        Refusal::Denied { .. }
+                            | Refusal::Redirected { .. }
+                            | Refusal::Refused { .. }
+                    );
                     let Some(pause) = rounds.after(now(), is_no) else {
                         self.proxy.note_refusal(&self.row.request, &refusal);
                         return Err(refusal);

@@ -244,6 +244,13 @@ pub enum GiveUp {
         /// Its own words, or ours for what it did.
         words: String,
     },
+    /// An origin redirects the client to where no origin is registered, or once too often.
+    Redirected {
+        /// Which.
+        origin: OriginId,
+        /// Where to, as `host:port`.
+        to: String,
+    },
     /// The round took too long.
     TooSlow(Tried),
     /// The stream is on this origin, which does not have the service asked for.
@@ -348,6 +355,7 @@ impl Attempts {
         let origin = current.origin.clone();
         match outcome {
             Outcome::Busy(words) if self.came_back_too_soon(now, view) => {
+                let words = without_secrets(&words);
                 let why = format!("it still had the publisher that left: {words}");
                 let choice = Choice::standing(origin, Why::Again, why);
                 self.try_in(now, choice, PAUSE, self.terms.dial)
@@ -355,7 +363,6 @@ impl Attempts {
             Outcome::Busy(words) => self.refused(origin, words, view),
             Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by),
             Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
-                let words = without_secrets(&words);
             Outcome::Failed(fault, how) => self.fail_over(now, &current, fault, how, view),
             Outcome::Full => self.make_do(now, current, view),
             Outcome::Found(there) => self.found(now, &current, there),
@@ -542,9 +549,9 @@ impl Attempts {
                 };
                 self.try_next(now, choice)
             }
-            None => Step::Give(GiveUp::Refused {
+            None => Step::Give(GiveUp::Redirected {
                 origin,
-                words: "its origin redirects it to a place that cannot be followed".to_owned(),
+                to: place.chars().take(MAX_PLACE).collect(),
             }),
         }
     }
@@ -627,6 +634,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const MAX_LOST_PLACES: usize = 16;
 /// Claims lost to others in one round: each loss means that somebody else claimed the stream meanwhile.
 const MAX_LOST_CLAIMS: usize = 16;
+/// Characters of a place in a log: a name of 253, and a port.
+const MAX_PLACE: usize = 260;
 /// Redirects followed in one round.
 const MAX_REDIRECTS: usize = 2;
 /// Origins that may hang up in one round: each costs two connections, and a client whose request no origin likes must

@@ -648,7 +648,7 @@ impl World {
         };
         let mut pause = None;
         if let Step::Give(why) = &step {
-            let is_no = matches!(why, GiveUp::Refused { .. });
+            let is_no = matches!(why, GiveUp::Redirected { .. } | GiveUp::Refused { .. });
             pause = rounds.as_mut().and_then(|rounds| rounds.after(time, is_no));
             // A round of its own begins when the pause is over.
             *attempts = self.attempts(action, lost.as_ref());

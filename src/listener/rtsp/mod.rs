@@ -487,6 +487,7 @@ fn refused(refusal: &Refusal, request: &Message, challenge: &str) -> Vec<u8> {
         Refusal::AllClosed { .. }
         | Refusal::AllFailed { .. }
         | Refusal::HungUp { .. }
+        | Refusal::Redirected { .. }
         | Refusal::Refused { .. } => (502, "Bad Gateway"),
         Refusal::Draining
         | Refusal::Ended(_)

@@ -595,7 +595,9 @@ const fn code(refusal: &Refusal) -> Rejection {
         Refusal::CannotAsk { .. } => Rejection::BAD_REQUEST,
         Refusal::Denied { .. } => Rejection::FORBIDDEN,
         Refusal::Published { .. } => Rejection::CONFLICT,
-        Refusal::HungUp { .. } | Refusal::Refused { .. } => Rejection::INTERNAL,
+        Refusal::HungUp { .. } | Refusal::Redirected { .. } | Refusal::Refused { .. } => {
+            Rejection::INTERNAL
+        }
         Refusal::WrongService { .. } => Rejection::NOT_FOUND,
     }
 }
