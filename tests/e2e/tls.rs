@@ -1,5 +1,7 @@
 //! TLS with real clients: encoders, players, curl, a browser, and certificates that are replaced meanwhile.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -73,6 +75,41 @@ fn encoders_and_players_speak_rtmps_and_https() {
     for player in &players {
         player.wait_more(50);
     }
+}
+
+#[test]
+fn an_operator_is_told_of_clients_and_certificates_that_are_refused() {
+    let _turn = machine::share();
+    let authority = Authority::new();
+    let settings = format!(
+        "http.require_tls = true\nhttp.client_ca = {:?}\nrtmp.require_tls = true\n{}",
+        authority.own(),
+        authority.dotted()
+    );
+    let proxy = Proxy::start(&settings);
+    let told = |refusal: &str, listener: &str| {
+        let message = format!("connection refused: the client {refusal}");
+        let line = proxy.wait_log(&message, |line| line["listener"] == listener);
+        assert_eq!(line["level"], "INFO", "{line}");
+    };
+    let url = format!("https://localhost:{}/live/a.flv", proxy.http.port());
+    let mut curl = Command::new(machine::installed(&["curl"]));
+    let output = curl.args(["--silent", "--insecure", &url]).output();
+    assert!(!output.expect("curl runs").status.success());
+    told("showed no certificate, and client_ca asks for one", "http");
+    let mut encoder = TcpStream::connect(proxy.rtmp).expect("it listens");
+    encoder.write_all(&[3; 1537]).expect("a first message");
+    told("came without TLS", "rtmp");
+
+    authority.sign_for_later("server", "localhost");
+    let line = proxy.wait_log(
+        "this certificate begins to hold in that many minutes, and clients refuse it until then: check the clock of this machine \
+         and its issuer's",
+        |_| true,
+    );
+    assert_eq!(line["level"], "WARN", "{line}");
+    let minutes = line["minutes"].as_i64().expect("a number");
+    assert!((1..=24 * 60).contains(&minutes), "{line}");
 }
 
 #[test]

@@ -39,15 +39,26 @@ struct Sources {
     ordered: BTreeMap<String, Loaded>,
 }
 
-/// Until when a certificate holds.
+/// From when and until when a certificate holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiry {
     /// The first name that clients get it for, or its file.
     pub name: String,
+    /// Its first second, counted from 1970 in UTC.
+    pub not_before: i64,
     /// Its last second, counted from 1970 in UTC.
     pub not_after: i64,
     /// Its SHA-256, as browsers show it: one that was renewed may have the same name and the same last second.
     pub fingerprint: String,
+}
+
+/// Why a certificate is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// It begins to hold in that many minutes.
+    Early { minutes: i64 },
+    /// It ended that many hours ago.
+    Over { hours: i64 },
 }
 
 /// Which certificate goes with which name.
@@ -101,19 +112,8 @@ impl Certificates {
         change(&mut sources);
         let table = Table::of(sources.files.iter().chain(sources.ordered.values()));
         let now = i64::try_from(unix_time::seconds()).unwrap_or(i64::MAX);
-        for Expiry {
-            name, not_after, ..
-        } in &table.expiries
-        {
-            let over_for = now.saturating_sub(*not_after);
-            if over_for > 0 {
-                let hours = over_for / 3600;
-                warn!(
-                    certificate = name,
-                    hours,
-                    "this certificate ended that many hours ago, and clients refuse it: renew it"
-                );
-            }
+        for expiry in &table.expiries {
+            expiry.warn(now);
         }
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
@@ -221,6 +221,43 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+impl Expiry {
+    /// Warns of a certificate that clients refuse at the time `now`.
+    fn warn(&self, now: i64) {
+        let certificate = &self.name;
+        match self.refused(now) {
+            None => {}
+            Some(Refused::Over { hours }) => warn!(
+                certificate,
+                hours,
+                "this certificate ended that many hours ago, and clients refuse it: renew it"
+            ),
+            Some(Refused::Early { minutes }) => warn!(
+                certificate,
+                minutes,
+                "this certificate begins to hold in that many minutes, and clients refuse it until then: check the clock of this \
+                 machine and its issuer's"
+            ),
+        }
+    }
+
+    /// Why clients whose clocks are right refuse it at the time `now`.
+    const fn refused(&self, now: i64) -> Option<Refused> {
+        let over_for = now.saturating_sub(self.not_after);
+        let begins_in = self.not_before.saturating_sub(now);
+        if over_for > 0 {
+            let hours = over_for / 3600;
+            Some(Refused::Over { hours })
+        } else if begins_in > 0 {
+            // Rounded up: it is never zero.
+            let minutes = begins_in.saturating_add(59) / 60;
+            Some(Refused::Early { minutes })
+        } else {
+            None
+        }
+    }
+}
+
 impl Table {
     fn of<'a>(certificates: impl Iterator<Item = &'a Loaded>) -> Self {
         let mut table = Self::default();
@@ -236,6 +273,7 @@ impl Table {
             }
             table.expiries.push(Expiry {
                 name: loaded.name.clone(),
+                not_before: loaded.not_before,
                 not_after: loaded.not_after,
                 fingerprint: fingerprint(&loaded.key),
             });
@@ -359,6 +397,26 @@ mod tests {
             Ok(true),
             "an order to look is followed"
         );
+    }
+
+    #[test]
+    fn a_certificate_is_refused_before_and_after_its_time() {
+        let expiry = Expiry {
+            name: "a.example".to_owned(),
+            not_before: 100_000,
+            not_after: 200_000,
+            fingerprint: String::new(),
+        };
+        for (now, expected) in [
+            (0, Some(Refused::Early { minutes: 1667 })),
+            (99_999, Some(Refused::Early { minutes: 1 })),
+            (100_000, None),
+            (200_000, None),
+            (200_001, Some(Refused::Over { hours: 0 })),
+            (210_800, Some(Refused::Over { hours: 3 })),
+        ] {
+            assert_eq!(expiry.refused(now), expected, "{now}");
+        }
     }
 
     #[test]
