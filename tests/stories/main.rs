@@ -80,6 +80,7 @@ mod rtmp_origins;
 mod rtmp_passes;
 mod rtsp_datagrams;
 mod rtsp_edges;
+mod rtsp_farewell;
 mod rtsp_house;
 mod rtsp_talk;
 mod scrape;

@@ -171,6 +171,8 @@ pub(crate) struct Stub {
 #[derive(Default)]
 struct Heard {
     connections: usize,
+    /// Those that are still open.
+    open: usize,
     requests: Vec<Message>,
     frames: Vec<u8>,
 }
@@ -189,9 +191,17 @@ impl Stub {
         let (told, end) = (Arc::clone(&heard), killed.clone());
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                told.lock().expect("a test").connections += 1;
+                {
+                    let mut told = told.lock().expect("a test");
+                    told.connections += 1;
+                    told.open += 1;
+                }
                 let caller = Caller::new(stream, Speaker::Client);
-                let serving = serve(caller, Arc::clone(&manners), Arc::clone(&told));
+                let (manners, told) = (Arc::clone(&manners), Arc::clone(&told));
+                let serving = async move {
+                    serve(caller, manners, &told).await;
+                    told.lock().expect("a test").open -= 1;
+                };
                 tokio::spawn(end.clone().run_until_cancelled_owned(serving));
             }
         });
@@ -214,6 +224,11 @@ impl Stub {
         self.heard.lock().expect("a test").connections
     }
 
+    /// The connections that have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.heard.lock().expect("a test").open
+    }
+
     /// The requests so far, each as it was received.
     pub(crate) fn requests(&self) -> Vec<String> {
         let heard = self.heard.lock().expect("a test");
@@ -232,7 +247,7 @@ impl Drop for Stub {
     }
 }
 
-async fn serve<M>(mut caller: Caller, manners: Arc<M>, heard: Arc<Mutex<Heard>>)
+async fn serve<M>(mut caller: Caller, manners: Arc<M>, heard: &Mutex<Heard>)
 where
     M: Fn(&Message) -> Reply,
 {

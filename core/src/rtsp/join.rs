@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use super::farewell::Farewell;
 use super::message::{Change, Message, Method, Refused, Speaker, Version};
 use super::rewrite::{CONTROL, Rewrite, authority, is_secure, path, to_origin};
 use super::server::NamedStream;
@@ -28,6 +30,19 @@ pub struct Join {
     /// The methods that the origin has, until the client knows: before the origin was known it heard of others.
     public: Option<String>,
     offers: u32,
+    /// What the origin is told when its client leaves without a word.
+    farewell: Farewell,
+}
+
+/// What is left to do with an origin when its client is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Nothing: it has no session, or was told.
+    Over,
+    /// It gets this, and is to answer.
+    Say(Vec<u8>),
+    /// It has yet to answer.
+    Wait,
 }
 
 /// What happens to a message of the client.
@@ -107,7 +122,7 @@ impl Join {
         let named = path(asked.message.uri()).to_owned();
         // The stream's own path, because a client that starts with SETUP names a track.
         let own = asked.stream.path().to_owned();
-        Self {
+        let mut join = Self {
             stream: asked.stream.clone(),
             dialect: asked.dialect,
             client,
@@ -118,7 +133,11 @@ impl Join {
             leaving: VecDeque::new(),
             public: None,
             offers: 0,
-        }
+            farewell: Farewell::default(),
+        };
+        let first = join.for_origin(&asked.message);
+        join.passes(&asked.message, first.as_ref().unwrap_or(&asked.message));
+        join
     }
 
     /// The methods that the origin has, by its answer to OPTIONS: the first answer that the client gets tells of them.
@@ -170,6 +189,41 @@ impl Join {
         let left = rest.as_ref().unwrap_or(message);
         let renamed = rename.and_then(|rename| left.with_path_of(rename, Speaker::Client));
         renamed.or(rest)
+    }
+
+    /// Notes a request that goes on to the origin; `as_asked` is what it is [for the origin](Self::for_origin).
+    pub fn passes(&mut self, message: &Message, as_asked: &Message) {
+        if message.method().is_some() {
+            let is_tracks = self.tracks.iter().any(|track| track == message.uri());
+            self.farewell.note_request(as_asked, is_tracks);
+        }
+    }
+
+    /// What is left to do with the origin, which lives, when its client is gone.
+    pub fn part(&mut self) -> Parting {
+        match self.farewell.is_answered() {
+            Some(true) => return Parting::Over,
+            Some(false) => return Parting::Wait,
+            None => {}
+        }
+        let leaves = |uri: &String| self.leaving.iter().any(|(_, own)| own == uri);
+        let is_whole = |(_, uri): &(u32, String)| !self.tracks.contains(uri);
+        let is_leaving = self.leaving.iter().any(is_whole) || self.tracks.iter().all(leaves);
+        if self.farewell.has_session() && !self.leaving.is_empty() && is_leaving {
+            // It said so itself.
+            return Parting::Wait;
+        }
+        match self.farewell.words() {
+            Some(words) => Parting::Say(words),
+            // The answer to a SETUP tells whether there is one.
+            None if !self.asked.is_empty() => Parting::Wait,
+            None => Parting::Over,
+        }
+    }
+
+    /// How long the origin keeps a session that it hears nothing of.
+    pub fn session_timeout(&self) -> Duration {
+        self.farewell.keeps()
     }
 
     /// The SETUP as the origin gets it, with `facing_origin` in place of the client's ports. The client will be told
@@ -231,7 +285,14 @@ impl Join {
             if let Some(pending) = self.answered(cseq) {
                 (transport, news) = pending.settled(status, message);
             }
-            if let Some(uri) = self.left(cseq) {
+            if status < 300 {
+                self.farewell.note_answer(message);
+            }
+            if self.farewell.hears_answer(cseq) {
+                // One that does not know its own session has ended it before.
+                let is_over = status < 300 || status == SESSION_NOT_FOUND;
+                news = is_over.then(|| self.end_all());
+            } else if let Some(uri) = self.left(cseq) {
                 news = (status < 300).then(|| self.end(uri));
             }
         }
@@ -264,11 +325,19 @@ impl Join {
     /// What a TEARDOWN of `uri` ends: one track (RFC 2326 §10.7), or what remains.
     fn end(&mut self, uri: String) -> News {
         let Some(at) = self.tracks.iter().position(|track| *track == uri) else {
-            self.tracks.clear();
-            return News::AllEnd;
+            return self.end_all();
         };
         self.tracks.swap_remove(at);
+        if self.tracks.is_empty() {
+            self.farewell.forget();
+        }
         News::Ended(uri)
+    }
+
+    fn end_all(&mut self) -> News {
+        self.tracks.clear();
+        self.farewell.forget();
+        News::AllEnd
     }
 
     fn set_up(&mut self, message: &Message) -> FromClient {
@@ -490,6 +559,8 @@ fn is_under(path: &str, root: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Session Not Found (RFC 2326 §11.3.5).
+const SESSION_NOT_FOUND: u16 = 454;
 /// Maximum tracks that are known: a recorder that shows all its cameras in one stream has a dozen or two.
 const MAX_TRACKS: usize = 32;
 /// What a client is told where its origin picked a transport that it was not asked for. Players try another one then.

@@ -189,6 +189,14 @@ pub fn is_secure(url: &str) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SECURE))
 }
 
+/// A URL as an origin without TLS is asked for it.
+pub(super) fn with_plain_scheme(url: &str) -> Cow<'_, str> {
+    match url.get(SECURE.len()..).filter(|_| is_secure(url)) {
+        Some(rest) => Cow::Owned([SCHEME, rest].concat()),
+        None => Cow::Borrowed(url),
+    }
+}
+
 /// A request as its origin gets it. `bytes` are those of `request`, perhaps with other fields.
 pub fn to_origin(request: &Message, bytes: Vec<u8>) -> Vec<u8> {
     let signed = ["authorization", "proxy-authorization"].iter().any(|name| {

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
+use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer, Parting};
 use sluicegate_core::rtsp::media::Channels;
 use sluicegate_core::rtsp::message::{Message, Method, Refused};
 use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::walk::{Step, Walk, WalkError};
 use sluicegate_core::stream::Action;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::super::{pair, turned_away};
 use super::datagrams::{AddressPair, Datagrams, UdpPorts};
@@ -54,6 +54,8 @@ pub(super) struct Watched {
     /// The numbers of requests that say nothing of the stream, such as those that keep a session alive, until they are
     /// answered.
     asides: VecDeque<u32>,
+    /// The origin has taken all that passed to it.
+    is_even: bool,
 }
 
 /// Who says no to a client.
@@ -119,6 +121,7 @@ impl Pair {
             told: Told::default(),
             broken: None,
             asides: VecDeque::new(),
+            is_even: true,
         };
         Box::new(Self {
             client,
@@ -155,6 +158,7 @@ impl Pair {
             last.extend(self.passage.words().unwrap_or_default());
             linger_close::say(&mut self.client, &last, linger_close::TIME_LIMIT).await;
             self.session.over(over);
+            self.part(over).await;
             return None;
         }
         if !matches!(written, Ok(Ok(()))) {
@@ -195,10 +199,85 @@ impl Pair {
                 self.session.over(Over::Leg(LegEnd::Refused));
             }
         }
+        // Out of the room that is kept for hours.
+        Box::pin(self.part(over)).await;
+    }
+
+    /// Tells an origin that lives that the session is over, unless its client has. Both are gone for us as soon as that is said:
+    /// a client that comes back is not to find its own session at the origin. The ports of datagrams are kept for the answer.
+    async fn part(self: Box<Self>, over: Over) {
+        let Self {
+            client,
+            mut origin,
+            mut passage,
+            session,
+            ..
+        } = *self;
+        let is_gone = matches!(over, Over::Leg(LegEnd::Closed | LegEnd::Reset));
+        if is_gone || !passage.may_say_last() {
+            return;
+        }
+        let id = session.row().id;
+        let mut both = Some((client, session));
+        let parted = timeout(
+            TELL_WITHIN,
+            passage.say_last(&mut origin, || drop(both.take())),
+        )
+        .await;
+        match parted {
+            Ok(Ok(())) => debug!(session = id, "the origin knows of the end"),
+            Ok(Err(error)) => debug!(session = id, %error, "the origin was not told of the end"),
+            Err(_) => debug!(
+                session = id,
+                "the origin did not answer in time that it is the end"
+            ),
+        }
     }
 }
 
 impl Watched {
+    /// Whether a request of ours can follow what passed to the origin.
+    const fn may_say_last(&self) -> bool {
+        self.is_even && self.from_client.is_between()
+    }
+
+    /// Says what there is to say to the origin, then calls `when_said`, and hears its answer.
+    async fn say_last(
+        &mut self,
+        origin: &mut Wire,
+        mut when_said: impl FnMut(),
+    ) -> std::io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            match self.join.part() {
+                Parting::Over => return Ok(()),
+                Parting::Say(words) => {
+                    origin.write_all(&words).await?;
+                    // As clients do that leave.
+                    origin.shutdown().await?;
+                }
+                Parting::Wait => {}
+            }
+            when_said();
+            buffer.clear();
+            buffer.reserve(LAST_READ);
+            if origin.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+            let mut rest = buffer.as_slice();
+            while let Some(step) = self
+                .from_origin
+                .step(&mut rest)
+                .map_err(std::io::Error::other)?
+            {
+                if let Step::Message(message) = step {
+                    let heard = self.join.from_origin(&message);
+                    self.note(heard.news);
+                }
+            }
+        }
+    }
+
     /// Notes what the origin says to a request before anything flows: the last word counts, since a client whose transport
     /// was refused may offer another.
     fn note_answer(&mut self, message: &Message) {
@@ -241,7 +320,11 @@ impl Watched {
         }
         self.note_channels(message);
         let renamed = self.join.for_origin(message);
+        let asked = message;
         let message = renamed.as_ref().unwrap_or(message);
+        if !matches!(heard, FromClient::Refuse(_)) {
+            self.join.passes(asked, message);
+        }
         match heard {
             FromClient::OverTcp => self.join.over_tcp(message),
             FromClient::Pass => to_origin(message, message.bytes().to_vec()),
@@ -477,7 +560,8 @@ impl Passage for Watched {
             .then(|| std::mem::take(&mut self.words))
     }
 
-    fn poll_beside(&mut self, cx: &mut Context<'_>, _is_even: bool) -> Poll<Over> {
+    fn poll_beside(&mut self, cx: &mut Context<'_>, is_even: bool) -> Poll<Over> {
+        self.is_even = is_even;
         self.datagrams.poll(cx);
         Poll::Pending
     }
@@ -485,6 +569,10 @@ impl Passage for Watched {
 
 /// How long an origin may take to accept what a client said before they were joined: a few kilobytes.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// How long an origin may take to hear and to say that a session is over.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// Answers are small.
+const LAST_READ: usize = 4 * 1024;
 /// Refusals that wait for a place between two frames.
 const MAX_WORDS: usize = 16 * 1024;
 /// Requests without an answer that are remembered: a client sends the next of the kind after a while.
