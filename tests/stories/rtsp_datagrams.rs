@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use sluicegate::sessions::EndReason;
 use sluicegate_core::rtsp::message::{Message, Method};
 use sluicegate_core::rtsp::transport::Transport;
 use tokio::net::UdpSocket;
@@ -310,6 +311,9 @@ async fn a_client_that_sets_up_at_once_is_served() {
         .await;
     assert_eq!(answer.status(), Some(200));
     assert_eq!(house.origin_of("live/a").as_deref(), Some("one"));
+    player
+        .ask("PLAY rtsp://media.example/live/a", 2, "Session: 7\r\n")
+        .await;
     let sent = offered.lock().unwrap().clone();
     let (to_media, _) = Transport::parse(&sent).unwrap()[0]
         .ports("client_port")
@@ -564,4 +568,83 @@ async fn a_player_that_finds_no_port_is_counted_and_was_refused() {
     let counted = "sluicegate_refused_total{protocol=\"rtsp\",reason=\"exhausted\"} 1";
     let metrics = house.proxy.metrics().render();
     assert!(metrics.contains(counted), "once a session");
+}
+
+/// Datagrams that were passed over.
+fn strangers(house: &House) -> u64 {
+    let metrics = house.proxy.metrics().render();
+    let name = "sluicegate_datagrams_dropped_total{listener=\"rtsp\",reason=\"stranger\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |number| number.parse().expect("a count"))
+}
+
+/// Ports may still be sent to that were another session's, which may have been of another stream of the same machine.
+#[tokio::test]
+async fn media_is_heard_from_when_a_client_plays_and_from_one_port_once_it_is_the_one_that_was_named()
+ {
+    let house = House::open(PORTS).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example/live/a";
+    player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+    let mine = pair().await;
+    let track = format!("{url}/trackID=0");
+    let (_, to_media) = set_up(&mut player, &track, 2, &mine, &offered).await;
+    let to_media = ("127.0.0.1", to_media);
+    theirs[0].send_to(b"too early", to_media).await.unwrap();
+    until("that is for nobody", || strangers(&house) == 1).await;
+    player
+        .ask(&format!("PLAY {url}"), 3, "Session: 7\r\n")
+        .await;
+    // An origin may send from another port than it named, as long as it does not send from that one.
+    let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    other.send_to(b"from elsewhere", to_media).await.unwrap();
+    assert_eq!(receive(&mine[0]).await.0, b"from elsewhere");
+    theirs[0].send_to(b"media", to_media).await.unwrap();
+    assert_eq!(receive(&mine[0]).await.0, b"media");
+    other.send_to(b"from elsewhere", to_media).await.unwrap();
+    until("that is for nobody", || strangers(&house) == 2).await;
+    theirs[0].send_to(b"more", to_media).await.unwrap();
+    assert_eq!(receive(&mine[0]).await.0, b"more");
+}
+
+/// A camera that takes Digest alone does not hear us, and sends on until its session has run out.
+#[tokio::test]
+async fn ports_that_an_origin_may_still_send_to_are_given_to_nobody_who_plays_from_it() {
+    let rows = [
+        ("200 OK", 200),
+        ("454 Session Not Found", 200),
+        ("401 Unauthorized", 453),
+    ];
+    for (number, (confirms, status)) in rows.into_iter().enumerate() {
+        // Two pairs, which is one track.
+        let first = 21_100 + 4 * number;
+        let range = format!("[rtsp]\nudp_ports = \"{first}-{}\"\n", first + 3);
+        let house = House::open(&range).await;
+        let origin = Stub::start(move |at| {
+            let others = grants(at, Vec::new());
+            move |request: &Message| match request.method() {
+                Some(Method::Teardown) => Reply::Say(answer(request, confirms, "", "")),
+                _ => others(request),
+            }
+        })
+        .await;
+        house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        let url = "rtsp://media.example/live/a";
+        for expected in [200, status] {
+            let mut player = Caller::connect(house.at.rtsp).await;
+            player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+            let transport = "Transport: RTP/AVP;unicast;client_port=5000-5001\r\n";
+            let told = player
+                .ask(&format!("SETUP {url}/trackID=0"), 2, transport)
+                .await;
+            assert_eq!(told.status(), Some(expected), "{confirms}");
+            house.proxy.sessions().list()[0].end(EndReason::Kicked);
+            player.hear_end().await;
+            until("the connection is over", || origin.open() == 0).await;
+            house.until_sessions(0).await;
+        }
+    }
 }

@@ -2,14 +2,21 @@
 //!
 //! Datagrams are taken from, and sent to, the two machines of the session's TCP connections only: nobody can have a
 //! stream sent to somebody else. A client behind an address translator shows by its first datagram which port is its. An
-//! origin may send from any port, as cameras do that name another one than they use; what is for it goes to the one it named.
+//! origin may send from any port, as cameras do that name another one than they use, until it has sent from the one it
+//! named; what is for it goes to that one.
+//!
+//! An origin that has not confirmed the end of a session may send on, to ports that are somebody else's by then. So they are
+//! given to no other session with that machine until its own has run out, and what comes before a client plays is passed
+//! over.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use sluicegate_core::fleet::origin::OriginId;
@@ -24,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use crate::metrics::{DropLabels, Metrics};
+use crate::random;
 use crate::sessions::{Direction, Row};
 use crate::value::PortRange;
 
@@ -35,6 +43,8 @@ pub struct UdpPorts {
     next: AtomicU32,
     /// Pairs that may be taken yet: each is two descriptors, of which connections need their share.
     free: Arc<Semaphore>,
+    /// The pairs, by their first port, that an origin at this address may still send to, and until when.
+    resting: Mutex<HashMap<(u16, IpAddr), Instant>>,
 }
 
 /// The tracks of one session.
@@ -45,6 +55,8 @@ pub(super) struct Datagrams {
     tracks: Vec<Track>,
     /// The log was told that media comes from another port than the origin named.
     is_port_told: bool,
+    /// The client has asked for media, or announced that it sends some.
+    has_begun: bool,
     /// Datagrams of strangers, which are passed over.
     ignored: Counter,
 }
@@ -62,6 +74,11 @@ struct Track {
     /// Media, and the reports on it.
     lanes: [Lane; 2],
     granted: bool,
+    ports: Arc<UdpPorts>,
+    /// Where its origin sends to: our first port, and the origin's address.
+    facing_origin: (u16, IpAddr),
+    /// For how long the origin sends on if nobody tells it of the end.
+    sends_on_for: Option<Duration>,
     /// Gives the pairs back.
     _permit: OwnedSemaphorePermit,
 }
@@ -73,6 +90,10 @@ struct Lane {
     client: SocketAddr,
     /// Where the origin waits, as it said, or else as its first datagram showed; unknown until then.
     origin: Option<SocketAddr>,
+    /// It said so.
+    is_named: bool,
+    /// It has said so, and sends from there.
+    is_there: bool,
     /// Datagrams of strangers.
     ignored: Counter,
 }
@@ -85,10 +106,12 @@ impl UdpPorts {
         Self {
             first,
             pairs,
-            next: AtomicU32::new(0),
+            // A proxy that starts again would otherwise give out the ports that its last sessions had.
+            next: AtomicU32::new(u32::from_ne_bytes(random::bytes())),
             free: Arc::new(Semaphore::new(
                 (descriptors / 2).min(Semaphore::MAX_PERMITS),
             )),
+            resting: Mutex::default(),
         }
     }
 
@@ -98,21 +121,53 @@ impl UdpPorts {
         permit.map_err(|_| io::Error::other("media over UDP has all the descriptors it may have"))
     }
 
-    /// A pair that nobody has.
-    fn bind(&self, address: IpAddr) -> io::Result<[UdpSocket; 2]> {
+    /// A pair that nobody has, and that nobody at `theirs` may still send to.
+    fn bind(&self, ours: IpAddr, theirs: IpAddr) -> io::Result<[UdpSocket; 2]> {
         let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
-        for _ in 0..self.pairs.min(MAX_TRIES) {
+        let mut tries = 0;
+        for _ in 0..self.pairs {
             let at = self.next.fetch_add(1, Ordering::Relaxed) % self.pairs;
             let port = u32::from(self.first) + at * 2;
             let Ok(port) = u16::try_from(port) else {
                 continue;
             };
-            match (bind(address, port), bind(address, port.saturating_add(1))) {
+            if self.is_resting(port, theirs) {
+                failure = io::Error::other(RESTING);
+                continue;
+            }
+            match (bind(ours, port), bind(ours, port.saturating_add(1))) {
                 (Ok(media), Ok(reports)) => return Ok([media, reports]),
                 (Err(error), _) | (_, Err(error)) => failure = error,
             }
+            tries += 1;
+            if tries == MAX_TRIES {
+                break;
+            }
         }
         Err(failure)
+    }
+
+    fn is_resting(&self, port: u16, theirs: IpAddr) -> bool {
+        let until = self.resting().get(&(port, theirs)).copied();
+        until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Gives a pair to nobody at this address for a while.
+    fn rest(&self, pair: (u16, IpAddr), time: Duration) {
+        let now = Instant::now();
+        let mut resting = self.resting();
+        if resting.len() >= self.pairs as usize {
+            resting.retain(|_, until| *until > now);
+        }
+        // Of so many, the next turn of a pair is far away.
+        if resting.len() < self.pairs as usize {
+            resting.insert(pair, now + time);
+        }
+    }
+
+    // A std mutex: held for a line, when a track is set up or ends.
+    fn resting(&self) -> MutexGuard<'_, HashMap<(u16, IpAddr), Instant>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,6 +193,7 @@ impl Datagrams {
             origin,
             tracks: Vec::new(),
             is_port_told: false,
+            has_begun: false,
             ignored: metrics
                 .datagrams_dropped
                 .get_or_create(&DropLabels {
@@ -152,7 +208,7 @@ impl Datagrams {
     /// origin has agreed.
     pub(super) fn prepare(
         &mut self,
-        ports: &UdpPorts,
+        ports: &Arc<UdpPorts>,
         offer: &Offer,
     ) -> io::Result<(Ports, Ports)> {
         self.tracks.retain(|track| track.uri != offer.uri());
@@ -160,8 +216,8 @@ impl Datagrams {
             return Err(io::Error::other("a session has as many tracks as it may"));
         }
         let permit = ports.permit()?;
-        let [media, reports] = ports.bind(self.client.ours)?;
-        let [origin_media, origin_reports] = ports.bind(self.origin.ours)?;
+        let [media, reports] = ports.bind(self.client.ours, self.client.theirs)?;
+        let [origin_media, origin_reports] = ports.bind(self.origin.ours, self.origin.theirs)?;
         let of = |sockets: [&UdpSocket; 2]| -> io::Result<Ports> {
             let [media, reports] = sockets.map(UdpSocket::local_addr);
             Ok((media?.port(), reports?.port()))
@@ -173,6 +229,8 @@ impl Datagrams {
             facing_origin,
             client: SocketAddr::new(self.client.theirs, port),
             origin: None,
+            is_named: false,
+            is_there: false,
             ignored: self.ignored.clone(),
         };
         let (media_port, reports_port) = offer.client_ports;
@@ -184,21 +242,33 @@ impl Datagrams {
                 lane(reports, origin_reports, reports_port),
             ],
             granted: false,
+            ports: Arc::clone(ports),
+            facing_origin: (facing_origin.0, self.origin.theirs),
+            sends_on_for: None,
             _permit: permit,
         });
         Ok((facing_origin, facing_client))
     }
 
-    /// The origin has agreed; `ports` is where it waits, if it said so.
-    pub(super) fn open(&mut self, number: u32, ports: Option<Ports>) {
+    /// The client has asked for media, or announced that it sends some.
+    pub(super) fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// The origin has agreed; `ports` is where it waits, if it said so. If it is not told of the end, it sends for as long as
+    /// `keeps` says.
+    pub(super) fn open(&mut self, number: u32, ports: Option<Ports>, keeps: Duration) {
         let address = self.origin.theirs;
         let Some(track) = self.tracks.iter_mut().find(|track| track.number == number) else {
             return;
         };
         track.granted = true;
+        track.sends_on_for = Some(keeps + LATE);
         if let (Some((first, second)), [media, reports]) = (ports, &mut track.lanes) {
             media.origin = Some(SocketAddr::new(address, first));
             reports.origin = Some(SocketAddr::new(address, second));
+            media.is_named = true;
+            reports.is_named = true;
         }
     }
 
@@ -207,13 +277,17 @@ impl Datagrams {
         self.tracks.retain(|track| track.number != number);
     }
 
-    /// The client has left one track.
+    /// The origin sends nothing more of one track.
     pub(super) fn end_track(&mut self, uri: &str) {
+        let ended = self.tracks.iter_mut().filter(|track| track.uri == uri);
+        ended.for_each(|track| track.sends_on_for = None);
         self.tracks.retain(|track| track.uri != uri);
     }
 
-    /// The client has left.
+    /// The origin sends nothing more.
     pub(super) fn end(&mut self) {
+        let ended = self.tracks.iter_mut();
+        ended.for_each(|track| track.sends_on_for = None);
         self.tracks.clear();
     }
 
@@ -227,8 +301,8 @@ impl Datagrams {
             for track in self.tracks.iter_mut().filter(|track| track.granted) {
                 for (index, lane) in track.lanes.iter_mut().enumerate() {
                     let is_media = index == 0;
-                    let other =
-                        lane.pass_to_client(cx, scratch, self.origin.theirs, &self.row, is_media);
+                    let origin = self.has_begun.then_some(self.origin.theirs);
+                    let other = lane.pass_to_client(cx, scratch, origin, &self.row, is_media);
                     if let Some(ports) = other.filter(|_| is_media && !self.is_port_told) {
                         self.is_port_told = true;
                         tell_of_port(&self.row, ports);
@@ -252,25 +326,36 @@ fn tell_of_port(row: &Row, (named, from): (u16, u16)) {
     );
 }
 
+impl Drop for Track {
+    fn drop(&mut self) {
+        if let Some(time) = self.sends_on_for {
+            self.ports.rest(self.facing_origin, time);
+        }
+    }
+}
+
 impl Lane {
-    /// Returns the port that the origin waits at and the one that a datagram came from, if there was one from another.
+    /// `origin` is who may send, which is nobody before the client asks for it. Returns the port that the origin waits at and
+    /// the one that a datagram came from, if there was one from another.
     fn pass_to_client(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
-        origin: IpAddr,
+        origin: Option<IpAddr>,
         row: &Row,
         is_media: bool,
     ) -> Option<(u16, u16)> {
         let mut other = None;
         while let Poll::Ready((data, from)) = receive(&self.facing_origin, cx, scratch) {
-            if from.ip() != origin {
+            if origin != Some(from.ip()) || (self.is_there && self.origin != Some(from)) {
                 self.ignored.inc();
                 continue;
             }
             let named = self.origin.get_or_insert(from).port();
             if named != from.port() {
                 other = Some((named, from.port()));
+            } else {
+                self.is_there = self.is_named;
             }
             // What does not fit is lost, as datagrams are.
             let _ = self.facing_client.try_send_to(data, self.client);
@@ -338,6 +423,10 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Why there is no port where some are free.
+const RESTING: &str = "origins may still send to the ports that are left, for sessions whose end they have not confirmed";
+/// How much later than it says an origin may notice that a session has run out.
+const LATE: Duration = Duration::from_secs(10);
 /// Tracks of a session over UDP: a recorder that shows all its cameras in one stream has a dozen or two. Their ports are bounded
 /// by the range for all sessions.
 const MAX_TRACKS: usize = 32;

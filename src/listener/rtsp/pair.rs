@@ -214,6 +214,9 @@ impl Pair {
             ..
         } = *self;
         let is_gone = matches!(over, Over::Leg(LegEnd::Closed | LegEnd::Reset));
+        if is_gone {
+            passage.datagrams.end();
+        }
         if is_gone || !passage.may_say_last() {
             return;
         }
@@ -262,7 +265,8 @@ impl Watched {
             buffer.clear();
             buffer.reserve(LAST_READ);
             if origin.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
+                // It sees our end, and need not have heard what came before.
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             let mut rest = buffer.as_slice();
             while let Some(step) = self
@@ -324,6 +328,9 @@ impl Watched {
         let message = renamed.as_ref().unwrap_or(message);
         if !matches!(heard, FromClient::Refuse(_)) {
             self.join.passes(asked, message);
+            if matches!(message.method(), Some(Method::Play | Method::Record)) {
+                self.datagrams.begin();
+            }
         }
         match heard {
             FromClient::OverTcp => self.join.over_tcp(message),
@@ -491,7 +498,8 @@ impl Watched {
             Some(News::Denied(track)) => self.datagrams.remove(track),
             Some(News::Granted(track, ports)) => {
                 self.from_origin.set_up(None);
-                self.datagrams.open(track, ports);
+                let keeps = self.join.session_timeout();
+                self.datagrams.open(track, ports, keeps);
             }
             Some(News::Unasked { track, answered }) => {
                 self.datagrams.remove(track);
