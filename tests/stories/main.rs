@@ -82,6 +82,7 @@ mod rtsp_datagrams;
 mod rtsp_edges;
 mod rtsp_farewell;
 mod rtsp_house;
+mod rtsp_logins;
 mod rtsp_talk;
 mod scrape;
 mod silent_origins;

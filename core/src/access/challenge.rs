@@ -55,11 +55,7 @@ impl Answer {
     /// What an `Authorization` field of the scheme Digest answers to `nonce`, for a request of `method` and `uri`; `None`
     /// if it is of another scheme, answers somebody else, or is for another path.
     pub fn of_digest(field: &str, nonce: &str, method: &str, uri: &str) -> Option<Self> {
-        let (scheme, parameters) = field.trim().split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("digest") || field.len() > LONGEST_FIELD {
-            return None;
-        }
-        let parameters = Parameters::read(parameters)?;
+        let parameters = Parameters::of_digest(field)?;
         let of = |name| parameters.value(name);
         if of("nonce") != Some(nonce) || of("realm") != Some(REALM) {
             return None;
@@ -209,9 +205,18 @@ pub(super) fn hash(scheme: AnswerScheme, parts: &[&str]) -> String {
 }
 
 /// The parameters of a challenge's answer: `name="value", name=value` (RFC 7235 §2.1).
-struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
+    /// Those of a field of the scheme Digest.
+    pub(crate) fn of_digest(field: &str) -> Option<Self> {
+        let (scheme, parameters) = field.trim().split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("digest") || field.len() > LONGEST_FIELD {
+            return None;
+        }
+        Self::read(parameters)
+    }
+
     /// `None` where one stands twice, or is not to be read: who hashed something else did not mean this.
     fn read(text: &str) -> Option<Self> {
         let mut read = Vec::new();
@@ -229,7 +234,7 @@ impl Parameters {
         Some(Self(read))
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let mut all = self.0.iter();
         let (_, value) = all.find(|(known, _)| known == name)?;
         Some(value)

@@ -10,8 +10,10 @@
 //! | [`take_out`] | what was used up of a client's requests is kept from its origin |
 //! | [`server`] | the end that a client connects to, until it has named its stream |
 //! | [`join`] | a client and an origin in conversation: which requests pass, and what happens to a SETUP |
+//! | [`challenge`] | what an origin's challenge says of the credentials that it got |
 //! | `farewell` | how an origin hears of the end from us, when its client has not said it |
 
+pub mod challenge;
 mod farewell;
 pub mod join;
 pub mod media;

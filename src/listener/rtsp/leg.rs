@@ -267,6 +267,15 @@ impl AnswerMeaning {
     }
 }
 
+/// How an answer is told to people.
+pub(super) fn status_line(answer: &Message) -> String {
+    format!(
+        "{} {}",
+        answer.status().unwrap_or_default(),
+        answer.reason()
+    )
+}
+
 /// An answer as the client gets it.
 pub(super) fn to_client(join: &mut Join, answer: &Message) -> Vec<u8> {
     join.from_origin(answer)

@@ -21,6 +21,7 @@ use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::dialect::Rename;
 use sluicegate_core::preface::mistaken;
+use sluicegate_core::rtsp::challenge::rejects;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Method, Refused, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
@@ -245,6 +246,8 @@ impl Rtsp {
             asked.message.uri(),
         );
         let kept = WaitingLeg::default();
+        // The origin's last challenge.
+        let mut last: Option<Message> = None;
         loop {
             let said = Said::default();
             let heard = tokio::select! {
@@ -277,14 +280,32 @@ impl Rtsp {
             let row = session.row();
             row.count(Direction::ToOrigin, asked.message.bytes().len());
             let mut join = leg.join(&asked, ends);
-            let first = answer.map(|message| leg::to_client(&mut join, &message));
+            let first = answer.as_ref();
+            let first = first.map(|message| leg::to_client(&mut join, message));
             let first = first.unwrap_or_default();
             row.count(Direction::ToClient, first.len());
-            if !leg.is_challenging() {
+            let Some(challenge) = answer.filter(|_| leg.is_challenging()) else {
                 return Ok((session, leg, join, asked, first));
+            };
+            let rest = take_out.as_ref();
+            let rest = rest.and_then(|take_out| take_out.rest_of(&asked.message));
+            let showed = rest.as_ref().unwrap_or(&asked.message);
+            let is_rejected = rejects(showed, last.as_ref(), &challenge);
+            if is_rejected {
+                let refusal = Refusal::Refused {
+                    origin: leg.origin().clone(),
+                    description: leg::status_line(&challenge),
+                };
+                proxy.note_refusal(&row.request, &refusal);
             }
+            last = Some(challenge);
             kept.put(leg);
+            let left = match is_rejected {
+                true => EndReason::Refused,
+                false => EndReason::ClientClosed,
+            };
             if !matches!(self.tell(client, &first).await, RequestEnd::Told(_)) {
+                session.finish(left);
                 return Err(RequestEnd::Gone);
             }
             let next = tokio::select! {
@@ -297,11 +318,12 @@ impl Rtsp {
                 }
                 // Another stream is another session.
                 Ok(other) => {
-                    session.finish(EndReason::ClientClosed);
+                    session.finish(left);
                     return Err(RequestEnd::Told(Some(Box::new(other))));
                 }
                 Err(error) => {
                     debug!(client = %ends.client, %error, "no credentials came");
+                    session.finish(left);
                     return Err(RequestEnd::Gone);
                 }
             }
@@ -437,8 +459,7 @@ fn judge(
             let words = leg::to_client(&mut join, &answer);
             let no = &asking.said.no;
             *no.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
-            let status = answer.status().unwrap_or_default();
-            Err(DialError::Refused(format!("{status} {}", answer.reason())))
+            Err(DialError::Refused(leg::status_line(&answer)))
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::rtsp::challenge::{is_stale, shows_credentials};
 use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer, Parting};
 use sluicegate_core::rtsp::media::Channels;
 use sluicegate_core::rtsp::message::{Message, Method, Refused};
@@ -20,7 +21,7 @@ use tracing::{debug, info};
 
 use super::super::{pair, turned_away};
 use super::datagrams::{AddressPair, Datagrams, UdpPorts};
-use super::leg::{AnswerMeaning, Leg};
+use super::leg::{AnswerMeaning, Leg, status_line};
 use crate::net::entrance::Ends;
 use crate::net::linger_close;
 use crate::net::relay::{DelayedAcks, Passage};
@@ -54,6 +55,8 @@ pub(super) struct Watched {
     /// The numbers of requests that say nothing of the stream, such as those that keep a session alive, until they are
     /// answered.
     asides: VecDeque<u32>,
+    /// The numbers of requests that show who the client is, until they are answered.
+    showing: VecDeque<u32>,
     /// The origin has taken all that passed to it.
     is_even: bool,
 }
@@ -121,6 +124,7 @@ impl Pair {
             told: Told::default(),
             broken: None,
             asides: VecDeque::new(),
+            showing: VecDeque::new(),
             is_even: true,
         };
         Box::new(Self {
@@ -285,17 +289,21 @@ impl Watched {
     /// Notes what the origin says to a request before anything flows: the last word counts, since a client whose transport
     /// was refused may offer another.
     fn note_answer(&mut self, message: &Message) {
-        let Some(status) = message.status().filter(|status| *status >= 200) else {
-            return;
-        };
-        let number = message.cseq();
-        if let Some(at) = self.asides.iter().position(|own| Some(*own) == number) {
-            self.asides.remove(at);
+        if message.status().is_none_or(|status| status < 200) {
             return;
         }
-        let refuses = matches!(AnswerMeaning::of(message), AnswerMeaning::Refuses);
+        let number = message.cseq();
+        if is_among(&mut self.asides, number) {
+            return;
+        }
+        let has_shown = is_among(&mut self.showing, number);
+        let refuses = match AnswerMeaning::of(message) {
+            AnswerMeaning::Refuses => true,
+            AnswerMeaning::Challenges => has_shown && !is_stale(message),
+            AnswerMeaning::Grants | AnswerMeaning::Moves(_) => false,
+        };
         self.no = (refuses && self.row.first_media().is_none())
-            .then(|| No::Origins(format!("{status} {}", message.reason()).into()));
+            .then(|| No::Origins(status_line(message).into()));
     }
 
     /// Notes a request whose answer says nothing of the stream: many origins reject what a client keeps its session alive
@@ -310,10 +318,7 @@ impl Watched {
         let Some(number) = message.cseq().filter(|_| !asks) else {
             return;
         };
-        if self.asides.len() == MAX_ASIDES {
-            self.asides.pop_front();
-        }
-        self.asides.push_back(number);
+        push(&mut self.asides, number);
     }
 
     /// What the origin gets for a message of the client.
@@ -328,6 +333,9 @@ impl Watched {
         let message = renamed.as_ref().unwrap_or(message);
         if !matches!(heard, FromClient::Refuse(_)) {
             self.join.passes(asked, message);
+            if let Some(number) = message.cseq().filter(|_| shows_credentials(message)) {
+                push(&mut self.showing, number);
+            }
             if matches!(message.method(), Some(Method::Play | Method::Record)) {
                 self.datagrams.begin();
             }
@@ -575,6 +583,20 @@ impl Passage for Watched {
     }
 }
 
+/// Notes the number of a request.
+fn push(numbers: &mut VecDeque<u32>, number: u32) {
+    if numbers.len() == MAX_NOTED {
+        numbers.pop_front();
+    }
+    numbers.push_back(number);
+}
+
+/// Whether a request has this number, which is forgotten then.
+fn is_among(numbers: &mut VecDeque<u32>, number: Option<u32>) -> bool {
+    let at = numbers.iter().position(|own| Some(*own) == number);
+    at.is_some_and(|at| numbers.remove(at).is_some())
+}
+
 /// How long an origin may take to accept what a client said before they were joined: a few kilobytes.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// How long an origin may take to hear and to say that a session is over.
@@ -584,6 +606,6 @@ const LAST_READ: usize = 4 * 1024;
 /// Refusals that wait for a place between two frames.
 const MAX_WORDS: usize = 16 * 1024;
 /// Requests without an answer that are remembered: a client sends the next of the kind after a while.
-const MAX_ASIDES: usize = 8;
+const MAX_NOTED: usize = 8;
 /// A session keeps a buffer of this size at most; messages are seldom and small.
 const KEEP: usize = 4 * 1024;
