@@ -173,6 +173,7 @@ impl Listeners {
             settings: Arc::new(settings),
             dialer: Arc::clone(&self.dialer),
             udp,
+            told: Arc::default(),
             stop: self.stop.clone(),
         };
         let proxy = self.proxy.clone();

@@ -26,12 +26,15 @@ struct Manner {
     after_play: &'static [u8],
     /// It names port 9000 for media, and sends from another one.
     sends_from_elsewhere: bool,
+    /// What it asks for before it describes anything.
+    challenge: Option<&'static str>,
 }
 
 const PLAIN: Manner = Manner {
     transport: None,
     after_play: b"",
     sends_from_elsewhere: false,
+    challenge: None,
 };
 
 #[test]
@@ -116,6 +119,63 @@ fn a_client_that_would_have_a_group_alone_has_a_line() {
     assert_eq!(line["rule"], "there is no multicast here", "{line}");
 }
 
+#[test]
+fn a_wrong_password_has_a_line_without_it() {
+    let _turn = machine::share();
+    let manner = Manner {
+        challenge: Some("Basic realm=\"camera\""),
+        ..PLAIN
+    };
+    let (proxy, mut player) = open(manner);
+    for shown in ["", "Authorization: Basic czNjcmV0OnMzY3JldA==\r\n"] {
+        let told = player.ask("DESCRIBE", "", shown);
+        assert_eq!(told.status(), Some(401), "{shown}");
+    }
+    let line = proxy.wait_log("refused", |_| true);
+    assert_eq!(line["reason"], "refused", "{line}");
+    assert_eq!(line["protocol"], "rtsp", "{line}");
+    let detail = line["detail"].as_str().unwrap_or_default();
+    assert!(detail.ends_with(": 401 Unauthorized"), "{line}");
+    drop(player);
+    let ended = proxy.wait_log("session ended", |_| true);
+    assert_eq!(ended["reason"], "refused", "{ended}");
+    assert_eq!(proxy.log("refused").len(), 1, "the first 401 is none");
+    assert!(!proxy.output().contains("czNjcmV0"), "{}", proxy.output());
+}
+
+#[test]
+fn an_origin_that_no_password_can_reach_has_one_warning() {
+    let _turn = machine::share();
+    const LINE: &str = "no client can log in at this origin by RTSP";
+    let manner = Manner {
+        challenge: Some("Digest realm=\"camera\", nonce=\"n\""),
+        ..PLAIN
+    };
+    let proxy = Proxy::start("");
+    register(
+        &proxy,
+        manner,
+        json!({"dialect": "mediamtx", "prepend": "cameras"}),
+    );
+    for _ in 0..2 {
+        let told = Player::open(proxy.rtsp).ask("DESCRIBE", "", "");
+        assert_eq!(told.status(), Some(502));
+    }
+    let line = proxy.wait_log(LINE, |_| true);
+    assert_eq!(line["level"], "WARN", "{line}");
+    assert!(
+        line["origin"].as_str().unwrap_or_default().contains("one"),
+        "{line}"
+    );
+    let advice = line["advice"].as_str().unwrap_or_default();
+    assert!(advice.contains("let it take Basic"), "{line}");
+    let ended = |line: &Value| line["session"] == 2;
+    let ended = proxy.wait_log("session ended", ended);
+    assert_eq!(ended["reason"], "refused", "{ended}");
+    assert_eq!(proxy.log("refused").len(), 2, "one a client");
+    assert_eq!(proxy.log(LINE).len(), 1, "one an origin");
+}
+
 /// The stream and the origin.
 fn names_both(line: &Value) {
     let stream = line["stream"].as_str().unwrap_or_default();
@@ -127,13 +187,20 @@ fn names_both(line: &Value) {
 /// A proxy with an origin, and a player that asks for its stream.
 fn open(manner: Manner) -> (Proxy, Player) {
     let proxy = Proxy::start("");
-    let at = origin(manner);
-    proxy.register(&json!({
-        "ip": "127.0.0.1", "server": "one", "service": "s", "pid": "1",
-        "rtsp": [at.port().to_string()],
-    }));
+    register(&proxy, manner, json!({}));
     let player = Player::open(proxy.rtsp);
     (proxy, player)
+}
+
+/// Registers an origin, with further fields.
+fn register(proxy: &Proxy, manner: Manner, more: Value) {
+    let mut document = json!({
+        "ip": "127.0.0.1", "server": "one", "service": "s", "pid": "1",
+        "rtsp": [origin(manner).port().to_string()],
+    });
+    let fields = document.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    proxy.register(&document);
 }
 
 fn origin(manner: Manner) -> SocketAddr {
@@ -152,8 +219,17 @@ fn origin(manner: Manner) -> SocketAddr {
                 Some(Method::Play) => ("Session: 7\r\n".to_owned(), manner.after_play),
                 _ => (String::new(), b""),
             };
+            let asks = request.method() == Some(Method::Describe);
+            let challenge = manner.challenge.filter(|_| asks);
+            let (status, fields) = match challenge {
+                Some(challenge) => (
+                    "401 Unauthorized",
+                    format!("WWW-Authenticate: {challenge}\r\n"),
+                ),
+                None => ("200 OK", fields),
+            };
             let cseq = request.cseq().unwrap_or_default();
-            let head = format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n{fields}\r\n");
+            let head = format!("RTSP/1.0 {status}\r\nCSeq: {cseq}\r\n{fields}\r\n");
             if stream.write_all(&[head.as_bytes(), then].concat()).is_err() {
                 return;
             }

@@ -131,3 +131,47 @@ async fn a_camera_that_wants_a_password_for_setup_refuses_too() {
         assert_eq!(refusals(&house), told, "{shown}");
     }
 }
+
+/// A player would ask for a password again and again, and none could be right.
+#[tokio::test]
+async fn a_camera_that_no_password_can_reach_is_no_401() {
+    let digest = "WWW-Authenticate: Digest realm=\"secret\", nonce=\"n1\"\r\n";
+    let both = "WWW-Authenticate: Digest realm=\"c\", nonce=\"n1\"\r\nWWW-Authenticate: Basic realm=\"c\"\r\n";
+    let strip = r#","dialect":"mediamtx","strip":"site-a""#;
+    let rows = [
+        ("Digest alone", digest, strip, 502),
+        ("Basic as well", both, strip, 401),
+        ("equal names", digest, "", 401),
+        ("no challenge", "", strip, 401),
+    ];
+    for (cause, challenge, more, status) in rows {
+        for method in [Method::Describe, Method::Setup] {
+            let origin = camera(method, challenge).await;
+            let (house, mut player) = open(&origin, more).await;
+            let url = "rtsp://media.example/site-a/live/a";
+            let mut answer = player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+            if method == Method::Setup {
+                let fields = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+                answer = player
+                    .ask(&format!("SETUP {url}/trackID=0"), 2, fields)
+                    .await;
+            }
+            assert_eq!(answer.status(), Some(status), "{cause}, {method:?}");
+            let text = String::from_utf8_lossy(answer.bytes());
+            assert_eq!(
+                text.contains("Digest credentials alone"),
+                status == 502,
+                "{text}"
+            );
+            assert!(status == 401 || !text.contains("secret"), "{text}");
+            let refused = status == 502;
+            let reason = if refused { "refused" } else { "client_closed" };
+            assert_eq!(
+                end_reason(&house, player).await,
+                reason,
+                "{cause}, {method:?}"
+            );
+            assert_eq!(refusals(&house), u64::from(refused), "{cause}, {method:?}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::farewell::Farewell;
 use super::message::{Change, Message, Method, Refused, Speaker, Version};
-use super::rewrite::{CONTROL, Rewrite, authority, is_secure, path, to_origin};
+use super::rewrite::{CONTROL, Rewrite, Unanswerable, authority, is_secure, path, to_origin};
 use super::server::NamedStream;
 use super::transport::{Carrier, Ports, Transport};
 use crate::dialect::Dialect;
@@ -91,6 +91,13 @@ pub enum News {
     Ended(String),
     /// This track uses UDP, and these are the origin's ports, if it named them.
     Granted(u32, Option<Ports>),
+    /// The origin asks for credentials that no client can show it, and the client is refused.
+    Unanswerable {
+        /// The track over UDP that it would have set up.
+        track: Option<u32>,
+        /// Why not.
+        why: Unanswerable,
+    },
     /// The origin answered with a transport that it was not asked for, and the client is refused.
     Unasked {
         /// The track.
@@ -277,6 +284,11 @@ impl Join {
         })
     }
 
+    /// Whether this answer of the origin asks for what no client can show it.
+    pub fn is_unanswerable(&self, answer: &Message) -> bool {
+        self.rewrite.unanswerable(answer).is_some()
+    }
+
     /// Handles a message of the origin.
     pub fn from_origin(&mut self, message: &Message) -> FromOrigin {
         self.note_paths(message);
@@ -298,6 +310,15 @@ impl Join {
         }
         if let Some(News::Unasked { .. }) = news {
             let bytes = Some(Refused::new(461, UNASKED).answer(message));
+            return FromOrigin { bytes, news };
+        }
+        if let Some(why) = self.rewrite.unanswerable(message) {
+            let track = match news {
+                Some(News::Denied(track)) => Some(track),
+                _ => None,
+            };
+            let bytes = Some(why.refused().answer(message));
+            let news = Some(News::Unanswerable { track, why });
             return FromOrigin { bytes, news };
         }
         let mut bytes = self.rewrite.to_client(message, transport.as_deref());

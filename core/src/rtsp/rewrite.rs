@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::message::{Change, Message};
+use super::challenge::{challenges, is_challenge};
+use super::message::{Change, Message, Refused};
 use super::take_out::TakeOut;
 use super::transport::Transport;
 use crate::dialect::Rename;
@@ -31,7 +32,69 @@ pub struct Rewrite {
     pub take_out: Option<TakeOut>,
 }
 
+/// Why no client can answer what an origin asks for before it serves one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswerable {
+    /// It takes Digest credentials alone, and the client would sign another URL than it is asked for.
+    DigestAlone,
+    /// The `Authorization` of its clients is for us, and taken out.
+    TakenOut,
+}
+
+impl Unanswerable {
+    /// What the client is told, for whom neither a name nor a password would change anything.
+    pub fn refused(self) -> Refused {
+        let words = match self {
+            Self::DigestAlone => {
+                "Bad Gateway: the origin takes Digest credentials alone, which cannot reach it: it knows the stream by another name"
+            }
+            Self::TakenOut => {
+                "Bad Gateway: the origin asks for credentials, and yours are for this proxy alone"
+            }
+        };
+        Refused::new(502, words)
+    }
+
+    /// What it is about, for the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DigestAlone => {
+                "it takes Digest credentials alone, which do not pass where its paths differ from those of clients"
+            }
+            Self::TakenOut => {
+                "it asks for credentials, and a rule takes those of its clients out (take_out)"
+            }
+        }
+    }
+
+    /// What an operator can do.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::DigestAlone => {
+                "let it take Basic as well, or give it the paths that clients use: no strip, prepend or other dialect"
+            }
+            Self::TakenOut => {
+                "let it serve this proxy without credentials, or set take_out = false"
+            }
+        }
+    }
+}
+
 impl Rewrite {
+    /// Why no client can answer the challenge that this answer is; `None` if one can, or it is none.
+    pub fn unanswerable(&self, answer: &Message) -> Option<Unanswerable> {
+        let mut asked = challenges(answer).peekable();
+        if !matches!(answer.status(), Some(401 | 407)) || asked.peek().is_none() {
+            return None;
+        }
+        let take_out = self.take_out.as_ref();
+        if take_out.is_some_and(TakeOut::takes_authorization) {
+            return Some(Unanswerable::TakenOut);
+        }
+        let is_lost = self.rename.is_some() && asked.all(is_digest);
+        is_lost.then_some(Unanswerable::DigestAlone)
+    }
+
     /// The message as the client gets it; `None` if it passes unchanged. `transport` is the `Transport` to show for a
     /// SETUP whose ports are ours.
     pub fn to_client(&self, message: &Message, transport: Option<&str>) -> Option<Vec<u8>> {
@@ -63,12 +126,7 @@ impl Rewrite {
 
     fn change(&self, name: &str, value: &str, transport: Option<&str>) -> Change {
         // A digest would sign the client's URI, and the origin gets another one.
-        if self.rename.is_some()
-            && name.eq_ignore_ascii_case("www-authenticate")
-            && value
-                .get(..DIGEST.len())
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(DIGEST))
-        {
+        if self.rename.is_some() && is_challenge(name) && is_digest(value) {
             return Change::Drop;
         }
         if name.eq_ignore_ascii_case("transport") {
@@ -189,6 +247,11 @@ pub fn is_secure(url: &str) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SECURE))
 }
 
+fn is_digest(challenge: &str) -> bool {
+    let scheme = challenge.get(..DIGEST.len());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(DIGEST))
+}
+
 /// A URL as an origin without TLS is asked for it.
 pub(super) fn with_plain_scheme(url: &str) -> Cow<'_, str> {
     match url.get(SECURE.len()..).filter(|_| is_secure(url)) {
@@ -284,6 +347,43 @@ mod tests {
             secure: false,
             rename: None,
             take_out: None,
+        }
+    }
+
+    #[test]
+    fn a_challenge_that_no_client_can_answer_is_known() {
+        let digest = "WWW-Authenticate: Digest realm=\"c\", nonce=\"n\"\r\n";
+        let basic = "WWW-Authenticate: basic realm=\"c\"\r\n";
+        let both = [digest, basic].concat();
+        let to_proxy = "Proxy-Authenticate: DIGEST realm=\"c\", nonce=\"n\"\r\n";
+        let (alone, taken) = (
+            Some(Unanswerable::DigestAlone),
+            Some(Unanswerable::TakenOut),
+        );
+        let rows = [
+            (401, digest, None, alone, taken),
+            (407, to_proxy, None, alone, taken),
+            (401, basic, None, None, taken),
+            (401, &both, None, None, taken),
+            (401, "", None, None, None),
+            (403, digest, None, None, None),
+        ];
+        let renamed = Rewrite {
+            rename: Some(Rename::new("site-a/cam", "cam")),
+            ..rewrite()
+        };
+        let taking = Rewrite {
+            take_out: TakeOut::new(&[], true, "rtsp://h/live/a"),
+            ..rewrite()
+        };
+        for (status, fields, plain, by_name, by_rule) in rows {
+            let text = format!("RTSP/1.0 {status} No\r\nCSeq: 1\r\n{fields}\r\n");
+            let (answer, _) = Message::parse(text.as_bytes(), Speaker::Origin)
+                .unwrap()
+                .unwrap();
+            assert_eq!(rewrite().unanswerable(&answer), plain, "{text}");
+            assert_eq!(renamed.unanswerable(&answer), by_name, "{text}");
+            assert_eq!(taking.unanswerable(&answer), by_rule, "{text}");
         }
     }
 

@@ -37,6 +37,11 @@ impl TakeOut {
         })
     }
 
+    /// Whether the origin does not get the `Authorization` field.
+    pub(super) const fn takes_authorization(&self) -> bool {
+        self.authorization
+    }
+
     /// What is left of a request; `None` if nothing is to be taken out of it.
     pub fn rest_of(&self, request: &Message) -> Option<Message> {
         request.method()?;

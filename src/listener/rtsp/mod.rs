@@ -8,11 +8,13 @@
 //! | `leg` | the origin side while it is asked |
 //! | `pair` | a joined pair, and what is watched and changed as it talks |
 //! | `datagrams` | the tracks that travel over UDP |
+//! | `told` | of which origins the log was told lately that no client can log in there |
 
 mod challenge;
 mod datagrams;
 mod leg;
 mod pair;
+mod told;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::dialect::Rename;
 use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtsp::challenge::rejects;
-use sluicegate_core::rtsp::join::Join;
+use sluicegate_core::rtsp::join::{FromOrigin, Join, News};
 use sluicegate_core::rtsp::message::{Message, Method, Refused, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
 use sluicegate_core::rtsp::server::{NamedStream, Server};
@@ -49,6 +51,7 @@ use crate::sessions::{Direction, EndReason};
 use crate::value::LocalAddr;
 
 pub use self::datagrams::UdpPorts;
+pub use self::told::ToldOrigins;
 
 /// What the RTSP listener is set to.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ pub struct Rtsp {
     pub dialer: Arc<Dialer>,
     /// Ports for media over UDP; without any it is refused.
     pub udp: Option<Arc<UdpPorts>>,
+    /// The origins that the log was told of, at which no client can log in.
+    pub told: Arc<ToldOrigins>,
     /// Clients that have not said what they want are let go at this.
     pub stop: CancellationToken,
 }
@@ -345,7 +350,7 @@ impl Rtsp {
         if let Some(mut leg) = asking.kept.take(&attempt) {
             let renamed = renamed(request, leg.rename());
             match leg.exchange(renamed.as_ref().unwrap_or(request)).await {
-                Ok(answer) => return judge(leg, &attempt, answer, asking),
+                Ok(answer) => return self.judge(leg, &attempt, answer, asking),
                 // It closed after it had asked for credentials: a new connection takes them too.
                 Err(error) => {
                     debug!(origin = %attempt.origin, ?error, "asked again on a new connection");
@@ -379,7 +384,50 @@ impl Rtsp {
             answer = leg.exchange(request).await;
         }
         let answer = answer.inspect_err(|_| asking.said.note_unread(leg.unread()))?;
-        judge(leg, &attempt, answer, asking)
+        self.judge(leg, &attempt, answer, asking)
+    }
+
+    /// What the answer of an origin means for the request.
+    fn judge(
+        &self,
+        mut leg: Leg,
+        attempt: &Attempt,
+        answer: Message,
+        asking: Asking<'_>,
+    ) -> Result<(Leg, Option<Message>), DialError> {
+        let refused = |words: Vec<u8>, reason: String| {
+            let no = &asking.said.no;
+            *no.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+            Err(DialError::Refused(reason))
+        };
+        match AnswerMeaning::of(&answer) {
+            AnswerMeaning::Grants => Ok((leg, Some(answer))),
+            AnswerMeaning::Challenges => {
+                let mut join = leg.join(asking.asked, asking.ends);
+                if let FromOrigin {
+                    bytes: Some(words),
+                    news: Some(News::Unanswerable { why, .. }),
+                } = join.from_origin(&answer)
+                {
+                    self.told.tell_of(leg.origin(), why);
+                    let status = leg::status_line(&answer);
+                    return refused(words, format!("{status}: {}", why.as_str()));
+                }
+                leg.note_challenge();
+                Ok((leg, Some(answer)))
+            }
+            AnswerMeaning::Moves(url) => {
+                let place = attempt.place_of(&url).unwrap_or_default();
+                let for_one = leg.is_asked_for_another(asking.asked.message.uri(), &url);
+                asking.said.elsewhere.note(place.clone(), url);
+                Err(DialError::Moved { place, for_one })
+            }
+            AnswerMeaning::Refuses => {
+                let mut join = leg.join(asking.asked, asking.ends);
+                let words = leg::to_client(&mut join, &answer);
+                refused(words, leg::status_line(&answer))
+            }
+        }
     }
 
     /// Writes to a client that may ask again.
@@ -431,35 +479,6 @@ impl Said {
                 Refused::new(502, words).answer(request)
             }
             (None, ..) => refused(refusal, request, ""),
-        }
-    }
-}
-
-/// What the answer of an origin means for the request.
-fn judge(
-    mut leg: Leg,
-    attempt: &Attempt,
-    answer: Message,
-    asking: Asking<'_>,
-) -> Result<(Leg, Option<Message>), DialError> {
-    match AnswerMeaning::of(&answer) {
-        AnswerMeaning::Grants => Ok((leg, Some(answer))),
-        AnswerMeaning::Challenges => {
-            leg.note_challenge();
-            Ok((leg, Some(answer)))
-        }
-        AnswerMeaning::Moves(url) => {
-            let place = attempt.place_of(&url).unwrap_or_default();
-            let for_one = leg.is_asked_for_another(asking.asked.message.uri(), &url);
-            asking.said.elsewhere.note(place.clone(), url);
-            Err(DialError::Moved { place, for_one })
-        }
-        AnswerMeaning::Refuses => {
-            let mut join = leg.join(asking.asked, asking.ends);
-            let words = leg::to_client(&mut join, &answer);
-            let no = &asking.said.no;
-            *no.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
-            Err(DialError::Refused(leg::status_line(&answer)))
         }
     }
 }

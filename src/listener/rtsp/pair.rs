@@ -299,7 +299,10 @@ impl Watched {
         let has_shown = is_among(&mut self.showing, number);
         let refuses = match AnswerMeaning::of(message) {
             AnswerMeaning::Refuses => true,
-            AnswerMeaning::Challenges => has_shown && !is_stale(message),
+            AnswerMeaning::Challenges => {
+                let is_final = self.join.is_unanswerable(message);
+                is_final || (has_shown && !is_stale(message))
+            }
             AnswerMeaning::Grants | AnswerMeaning::Moves(_) => false,
         };
         self.no = (refuses && self.row.first_media().is_none())
@@ -508,6 +511,14 @@ impl Watched {
                 self.from_origin.set_up(None);
                 let keeps = self.join.session_timeout();
                 self.datagrams.open(track, ports, keeps);
+            }
+            Some(News::Unanswerable { track, why }) => {
+                if let Some(track) = track {
+                    self.datagrams.remove(track);
+                }
+                if let Some(No::Origins(words)) = &mut self.no {
+                    *words = format!("{words}: {}", why.as_str()).into();
+                }
             }
             Some(News::Unasked { track, answered }) => {
                 self.datagrams.remove(track);
