@@ -8,7 +8,7 @@ use sluicegate_core::near::unknown_keys;
 
 use super::lines::EntryLines;
 use super::{Challenge, Problem, Settings};
-use crate::pem::Files;
+use crate::pem::{Files, Untimely};
 
 /// The list's place in the file.
 pub(super) const LIST: &str = "tls.certificates";
@@ -34,6 +34,15 @@ pub(super) fn gather(file: &Path, problems: &mut Vec<Problem>) -> Vec<Files> {
         }
     }
     found
+}
+
+/// What is wrong at the time `now` with certificates that do not keep the proxy from starting.
+pub(super) fn untimely(settings: &Settings, now: i64) -> impl Iterator<Item = String> {
+    let loaded = settings.tls.certificates.iter().map(Files::load);
+    loaded.flatten().filter_map(move |loaded| {
+        let problem = Untimely::at(now, (loaded.not_before, loaded.not_after))?;
+        Some(format!("the certificate of {} {problem}", loaded.name))
+    })
 }
 
 /// Adds what keeps the TLS of `settings` from working: files that cannot be used, and listeners that ask for more than
@@ -184,6 +193,8 @@ const KEYS: [&str; 3] = ["certificate", "key", "names"];
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
     use super::*;
     use crate::config::Environment;
 
@@ -373,6 +384,36 @@ mod tests {
                 expected.is_empty(),
                 "{cause}: {problem}"
             );
+        }
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_is_warned_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let day = Duration::from_secs(24 * 60 * 60);
+        for (begins, expected) in [
+            (now - 3 * day, "ended 48 hours ago"),
+            (now - day / 2, ""),
+            (now + day, "begins to hold in 1440 minutes"),
+        ] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(1970, 1, 1) + begins;
+            params.not_after = params.not_before + day;
+            let certificate = params.self_signed(&key).unwrap();
+            let [crt, pem, settings] =
+                ["crt", "key", "toml"].map(|name| directory.path().join(name));
+            std::fs::write(&crt, certificate.pem()).unwrap();
+            std::fs::write(&pem, key.serialize_pem()).unwrap();
+            let text = format!("[tls]\ncertificate = {crt:?}\nkey = {pem:?}\n");
+            std::fs::write(&settings, text).unwrap();
+            let report = crate::config::check(Some(&settings), &Environment::new([], "")).unwrap();
+            let begin = "warning: the certificate of a.example ";
+            let warning = report.lines().find_map(|line| line.strip_prefix(begin));
+            let warning = warning.unwrap_or_default();
+            assert_eq!(warning.is_empty(), expected.is_empty(), "{report}");
+            assert!(warning.starts_with(expected), "{warning}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The output of `sluicegate check`.
 
-use super::{ConfigError, Environment, Settings};
+use super::{ConfigError, Environment, Settings, certificates};
+use crate::unix_time;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -44,6 +45,10 @@ pub fn check(file: Option<&Path>, environment: &Environment) -> Result<String, C
         let _ = writeln!(report, "limit {number}: {limit}");
     }
     for warning in &loaded.warnings {
+        let _ = writeln!(report, "warning: {warning}");
+    }
+    let now = i64::try_from(unix_time::seconds()).unwrap_or(i64::MAX);
+    for warning in certificates::untimely(&loaded.settings, now) {
         let _ = writeln!(report, "warning: {warning}");
     }
     report.push_str("ok\n");

@@ -37,6 +37,42 @@ pub struct Loaded {
     pub not_after: i64,
 }
 
+/// Why clients whose clocks are right refuse a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Untimely {
+    /// It does not hold yet.
+    #[error(
+        "begins to hold in {minutes} minutes, and clients refuse it until then: check the clock of this machine and its issuer's"
+    )]
+    Early {
+        /// Until it does, at least one.
+        minutes: i64,
+    },
+    /// It is over.
+    #[error("ended {hours} hours ago, and clients refuse it: renew it")]
+    Over {
+        /// Whole hours since then.
+        hours: i64,
+    },
+}
+
+impl Untimely {
+    /// What is wrong at the time `now` with a certificate that holds from the first of two seconds to the last.
+    pub const fn at(now: i64, (not_before, not_after): (i64, i64)) -> Option<Self> {
+        let over_for = now.saturating_sub(not_after);
+        let begins_in = not_before.saturating_sub(now);
+        if over_for > 0 {
+            let hours = over_for / 3600;
+            Some(Self::Over { hours })
+        } else if begins_in > 0 {
+            let minutes = begins_in.saturating_add(59) / 60;
+            Some(Self::Early { minutes })
+        } else {
+            None
+        }
+    }
+}
+
 impl Files {
     /// Reads both files.
     ///
@@ -145,6 +181,20 @@ mod tests {
     use super::super::LONGEST;
     use super::samples::write;
     use super::*;
+
+    #[test]
+    fn a_certificate_is_refused_before_and_after_its_time() {
+        for (now, expected) in [
+            (0, Some(Untimely::Early { minutes: 1667 })),
+            (99_999, Some(Untimely::Early { minutes: 1 })),
+            (100_000, None),
+            (200_000, None),
+            (200_001, Some(Untimely::Over { hours: 0 })),
+            (210_800, Some(Untimely::Over { hours: 3 })),
+        ] {
+            assert_eq!(Untimely::at(now, (100_000, 200_000)), expected, "{now}");
+        }
+    }
 
     #[test]
     fn what_is_wrong_with_a_file_is_said() {

@@ -7,7 +7,7 @@ mod servers;
 
 #[cfg(test)]
 pub(crate) use certificate::samples;
-pub use certificate::{Files, Loaded};
+pub use certificate::{Files, Loaded, Untimely};
 pub use clients::ClientAuthority;
 pub use servers::{SYSTEM, ServerAuthority};
 

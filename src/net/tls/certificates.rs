@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::challenges::{ACME_TLS, Challenges};
 use crate::file_stamp::FileStamp;
-use crate::pem::{FileError, Files, Loaded};
+use crate::pem::{FileError, Files, Loaded, Untimely};
 use crate::unix_time;
 
 /// The certificates of one proxy: those that its files hold, and those that were ordered.
@@ -50,15 +50,6 @@ pub struct Expiry {
     pub not_after: i64,
     /// Its SHA-256, as browsers show it: one that was renewed may have the same name and the same last second.
     pub fingerprint: String,
-}
-
-/// Why a certificate is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
-    /// It begins to hold in that many minutes.
-    Early { minutes: i64 },
-    /// It ended that many hours ago.
-    Over { hours: i64 },
 }
 
 /// Which certificate goes with which name.
@@ -225,35 +216,19 @@ impl Expiry {
     /// Warns of a certificate that clients refuse at the time `now`.
     fn warn(&self, now: i64) {
         let certificate = &self.name;
-        match self.refused(now) {
+        match Untimely::at(now, (self.not_before, self.not_after)) {
             None => {}
-            Some(Refused::Over { hours }) => warn!(
+            Some(Untimely::Over { hours }) => warn!(
                 certificate,
                 hours,
                 "this certificate ended that many hours ago, and clients refuse it: renew it"
             ),
-            Some(Refused::Early { minutes }) => warn!(
+            Some(Untimely::Early { minutes }) => warn!(
                 certificate,
                 minutes,
                 "this certificate begins to hold in that many minutes, and clients refuse it until then: check the clock of this \
                  machine and its issuer's"
             ),
-        }
-    }
-
-    /// Why clients whose clocks are right refuse it at the time `now`.
-    const fn refused(&self, now: i64) -> Option<Refused> {
-        let over_for = now.saturating_sub(self.not_after);
-        let begins_in = self.not_before.saturating_sub(now);
-        if over_for > 0 {
-            let hours = over_for / 3600;
-            Some(Refused::Over { hours })
-        } else if begins_in > 0 {
-            // Rounded up: it is never zero.
-            let minutes = begins_in.saturating_add(59) / 60;
-            Some(Refused::Early { minutes })
-        } else {
-            None
         }
     }
 }
@@ -397,26 +372,6 @@ mod tests {
             Ok(true),
             "an order to look is followed"
         );
-    }
-
-    #[test]
-    fn a_certificate_is_refused_before_and_after_its_time() {
-        let expiry = Expiry {
-            name: "a.example".to_owned(),
-            not_before: 100_000,
-            not_after: 200_000,
-            fingerprint: String::new(),
-        };
-        for (now, expected) in [
-            (0, Some(Refused::Early { minutes: 1667 })),
-            (99_999, Some(Refused::Early { minutes: 1 })),
-            (100_000, None),
-            (200_000, None),
-            (200_001, Some(Refused::Over { hours: 0 })),
-            (210_800, Some(Refused::Over { hours: 3 })),
-        ] {
-            assert_eq!(expiry.refused(now), expected, "{now}");
-        }
     }
 
     #[test]
