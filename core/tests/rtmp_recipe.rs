@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use sluicegate_core::media::part::Part;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
+use sluicegate_core::rtmp::handshake::ServerHandshake;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, kind};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
@@ -106,8 +107,8 @@ proptest! {
         cuts.sort_unstable();
         let mut session = Session::begin();
         let mut out = session.publish(&wire.bytes[..cuts[0]], piece);
-        let other = session.second();
-        prop_assert!(session.joined.begin_move(other));
+        let (other, said) = session.second();
+        prop_assert!(session.joined.begin_move(other, &said));
         out.extend(session.publish(&wire.bytes[cuts[0]..cuts[1]], piece));
         if !session.joined.is_cut() {
             session.joined.cancel_move();
@@ -143,8 +144,8 @@ proptest! {
         let audio = vec![0; sent];
         let _ = session.joined.to_origin(&chunks(&sound(0, &audio)));
         heard.extend(session.joined.take_words().unwrap_or_default());
-        let second = session.second();
-        session.joined.resume(second);
+        let (second, first) = session.second();
+        session.joined.resume(second, &first).unwrap();
         let mut pings = Vec::new();
         ChunkWriter::new(128).write(2, &Message::window_ack_size(9), &mut pings);
         ChunkWriter::new(128).write(2, &Message::set_chunk_size(9000), &mut pings);
@@ -195,6 +196,149 @@ fn a_hold_is_no_distance_of_keyframes() {
     assert_eq!(apart(&session), 0, "it is not known");
     session.resume(&encoder.bytes[back..], usize::MAX);
     assert_eq!(apart(&session), 2_000);
+}
+
+/// Joins a client with an origin that numbers message streams from 7 on, and says this together with its grant.
+fn join_seventh(identified: &Identified, then: &[Message]) -> (Joined, Vec<u8>) {
+    let mut join = Join::step_by_step(identified, [6; 32]).expect("it can be walked");
+    let mut handshake = ServerHandshake::new([7; 32]);
+    let mut reader = ChunkReader::new(1 << 20);
+    let writer = ChunkWriter::new(128);
+    while *join.progress() != Progress::Joined {
+        let out = join.take_output();
+        let taken = match handshake.is_done() {
+            true => 0,
+            false => handshake.feed(&out).expect("a handshake"),
+        };
+        let mut said = handshake.poll_output().unwrap_or_default();
+        let mut input = &out[taken..];
+        while let Some(message) = reader.read(&mut input).expect("chunks") {
+            let Ok(command) = Command::decode(message.kind, &message.payload) else {
+                continue;
+            };
+            let seventh = Value::Number(7.0);
+            let result = Command::result(command.transaction_id, Value::Null, seventh);
+            let mut answers = vec![Message::command(0, &result)];
+            if command.name == "publish" {
+                let code = "NetStream.Publish.Start";
+                let grant = Command::on_status("status", code, "granted");
+                answers = vec![Message::command(7, &grant)];
+                answers.extend_from_slice(then);
+            }
+            for answer in answers {
+                writer.write(3, &answer, &mut said);
+            }
+        }
+        assert!(!said.is_empty(), "it waits: {:?}", join.progress());
+        join.feed(&said).expect("RTMP");
+    }
+    join.into_joined()
+}
+
+fn warning(stream_id: u32, words: &str) -> Message {
+    let code = "NetStream.Publish.InsufficientBW";
+    Message::command(stream_id, &Command::on_status("warning", code, words))
+}
+
+/// What a later origin says of its own accord, and what the client hears of that.
+#[test]
+fn a_later_origin_is_heard_as_the_first_one_is() {
+    let call = |name: &str, id: f64| Message::command(0, &Command::call(name, id, Vec::new()));
+    let status = |level, code, words| Message::command(7, &Command::on_status(level, code, words));
+    let on_one = |message: &Message| Message {
+        stream_id: 1,
+        ..message.clone()
+    };
+    let denied = status("error", "NetStream.Publish.Denied", "over");
+    let answer = Message::command(0, &Command::result(9.0, Value::Null, Value::Null));
+    let elsewhere = Command::call(
+        "onStatus",
+        0.0,
+        vec![Value::Object(vec![
+            ("level".to_owned(), "status".into()),
+            (
+                "code".to_owned(),
+                "NetConnection.Connect.ReconnectRequest".into(),
+            ),
+            ("tcUrl".to_owned(), "rtmp://10.0.0.2/live".into()),
+        ])],
+    );
+    // A description; what the origin says; what the client hears.
+    let rows = [
+        ("an error", denied.clone(), Some(on_one(&denied))),
+        ("a warning", warning(7, "late"), Some(warning(1, "late"))),
+        (
+            "a call of its own",
+            call("onFI", 0.0),
+            Some(call("onFI", 0.0)),
+        ),
+        (
+            "the answer to a later command",
+            answer.clone(),
+            Some(answer),
+        ),
+        (
+            "a ping",
+            Message::user_control(6, 4711),
+            Some(Message::user_control(6, 4711)),
+        ),
+        (
+            "another grant",
+            status("status", "NetStream.Publish.Start", "granted"),
+            None,
+        ),
+        ("what belongs to its set-up", call("onBWDone", 0.0), None),
+        ("another place", Message::command(0, &elsewhere), None),
+        ("its window", Message::window_ack_size(9), None),
+        (
+            "the beginning of a stream",
+            Message::user_control(0, 7),
+            None,
+        ),
+        ("media", sound(0, &[0; 20]), None),
+    ];
+    let begun = || {
+        let mut session = Session::begin();
+        session.publish(&chunks(&sound(0, &[0; 20])), usize::MAX);
+        let identified = session.joined.recipe().unwrap().identified().unwrap();
+        (session, identified)
+    };
+    for (cause, says, expected) in rows {
+        let expected: Vec<_> = expected.into_iter().collect();
+        let mut wire = Vec::new();
+        ChunkWriter::new(128).write(3, &says, &mut wire);
+
+        let (mut session, identified) = begun();
+        session.lose(0);
+        let (second, said) = join_seventh(&identified, &[]);
+        session.joined.resume(second, &said).unwrap();
+        assert_eq!(session.joined.take_words(), None, "{cause}: its set-up");
+        // In pieces, the first of which is a part of a header.
+        let mut heard = session.joined.to_client(&wire[..2]).unwrap().to_vec();
+        heard.extend(session.joined.to_client(&wire[2..]).unwrap());
+        assert_eq!(read(&heard), expected, "{cause}: after a hold");
+        let is_error = session.joined.take_error().is_some();
+        assert_eq!(is_error, cause == "an error", "{cause}");
+
+        let (mut session, identified) = begun();
+        session.lose(0);
+        let (second, said) = join_seventh(&identified, std::slice::from_ref(&says));
+        session.joined.resume(second, &said).unwrap();
+        let heard = session.joined.take_words().unwrap_or_default();
+        assert_eq!(read(&heard), expected, "{cause}: with its grant");
+
+        let (mut session, identified) = begun();
+        let (other, said) = join_seventh(&identified, &[warning(7, "too soon")]);
+        assert!(session.joined.begin_move(other, &said));
+        let mut too_soon = Vec::new();
+        ChunkWriter::new(128).write(3, &warning(7, "too soon"), &mut too_soon);
+        session.joined.hear_other(&too_soon).unwrap();
+        session.publish(&chunks(&sound(0, &[0; 20])), usize::MAX);
+        assert!(session.joined.is_cut());
+        session.joined.make_move(0);
+        let heard = session.joined.to_client(&wire).unwrap().to_vec();
+        assert_eq!(read(&heard), expected, "{cause}: after a move");
+    }
 }
 
 /// The second origin's messages: headers as they were last sent, each once, then all from a keyframe on.
@@ -272,11 +416,11 @@ struct MovedPublisher {
 fn move_at(wire: &Wire, at: usize, piece: usize) -> MovedPublisher {
     let mut identified = identified();
     identified.keeps_recipe = true;
-    let (joined, mut old) = join(&identified);
+    let (joined, _, mut old) = join(&identified);
     let mut session = Session { joined };
-    let (other, mut new) = join(&session.joined.recipe().unwrap().identified().unwrap());
+    let (other, said, mut new) = join(&session.joined.recipe().unwrap().identified().unwrap());
     let mut to_old = session.publish(&wire.bytes[..at], piece);
-    assert!(session.joined.begin_move(other), "its origin has it");
+    assert!(session.joined.begin_move(other, &said), "its origin has it");
     let mut rest = &wire.bytes[at..];
     while !rest.is_empty() && !session.joined.is_cut() {
         let (next, after) = rest.split_at(piece.min(rest.len()));
@@ -328,7 +472,7 @@ impl Session {
     fn begin() -> Self {
         let mut identified = identified();
         identified.keeps_recipe = true;
-        let (joined, _) = join(&identified);
+        let (joined, ..) = join(&identified);
         Self { joined }
     }
 
@@ -345,16 +489,18 @@ impl Session {
         assert!(owed.is_empty(), "the origin said nothing by halves");
     }
 
-    fn second(&self) -> Joined {
+    /// Another origin, and what it said while it was asked.
+    fn second(&self) -> (Joined, Vec<u8>) {
         let identified = self.joined.recipe().unwrap().identified().unwrap();
-        join(&identified).0
+        let (joined, said, _) = join(&identified);
+        (joined, said)
     }
 
     /// Another origin; what it decodes of the bytes that follow.
     fn resume(&mut self, bytes: &[u8], piece: usize) -> Vec<Message> {
         let identified = self.joined.recipe().unwrap().identified().unwrap();
-        let (origin, mut server) = join(&identified);
-        let mut out = self.joined.resume(origin);
+        let (origin, said, mut server) = join(&identified);
+        let mut out = self.joined.resume(origin, &said).expect("it can be read");
         out.extend(self.publish(bytes, piece));
         decoded(&mut server, &out)
     }
@@ -380,8 +526,8 @@ fn identified() -> Identified {
     server.into_identified().expect("it asked")
 }
 
-/// Joins a client with an origin, which is returned too.
-fn join(identified: &Identified) -> (Joined, Server) {
+/// Joins a client with an origin, which is returned too, with what it said meanwhile.
+fn join(identified: &Identified) -> (Joined, Vec<u8>, Server) {
     let mut join = Join::replaying(identified, [6; 32]).expect("it can be walked");
     let mut server = Server::serving([7; 32], None);
     while *join.progress() != Progress::Joined {
@@ -397,7 +543,8 @@ fn join(identified: &Identified) -> (Joined, Server) {
         };
         join.feed(&said).expect("RTMP");
     }
-    (join.into_joined().0, server)
+    let (joined, said) = join.into_joined();
+    (joined, said, server)
 }
 
 /// What an encoder put on the wire.

@@ -77,7 +77,7 @@ pub(crate) async fn session(house: &House) -> Value {
 }
 
 /// The other origin got the headers and then everything from a keyframe on, and the encoder noticed nothing.
-async fn goes_on(house: &House, guest: &mut Guest, other: &Stub, reasons: &[&str]) {
+pub(crate) async fn goes_on(house: &House, guest: &mut Guest, other: &Stub, reasons: &[&str]) {
     goes_on_at(guest, other).await;
     until("the other leg", || {
         house.origin_of("live/a").as_deref() == Some("two")

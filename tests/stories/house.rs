@@ -22,6 +22,7 @@ use sluicegate_core::rtmp::server::StreamRequest;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -489,6 +490,14 @@ pub(crate) struct Stub {
 struct Signals {
     frozen: CancellationToken,
     unpublished: CancellationToken,
+    words: watch::Sender<Option<LateWord>>,
+}
+
+/// What a stub origin says on the streams that it has, and whether that is its last word.
+#[derive(Clone)]
+struct LateWord {
+    command: Command,
+    closes: bool,
 }
 
 /// What a stub origin has received.
@@ -557,6 +566,24 @@ impl Stub {
         self.signals.unpublished.cancel();
     }
 
+    /// Says this on every stream that it has.
+    pub(crate) fn say(&self, command: Command) {
+        let word = LateWord {
+            command,
+            closes: false,
+        };
+        self.signals.words.send_replace(Some(word));
+    }
+
+    /// The same, and then closes every connection with a stream.
+    pub(crate) fn say_and_close(&self, command: Command) {
+        let word = LateWord {
+            command,
+            closes: true,
+        };
+        self.signals.words.send_replace(Some(word));
+    }
+
     /// Ends it as `kill -9` would: every connection, and the listener.
     pub(crate) async fn kill(&mut self) {
         self.killed.cancel();
@@ -615,6 +642,7 @@ async fn serve(
     let mut connect = Command::call("connect", 1.0, Vec::new());
     let mut buffer = vec![0; 65_536];
     let (mut playing, mut has_asked) = (false, false);
+    let (mut asked_on, mut words) = (None, signals.words.subscribe());
     loop {
         let read = tokio::select! {
             biased;
@@ -624,6 +652,18 @@ async fn serve(
                 let code = "NetStream.Play.UnpublishNotify";
                 voice.command(1, &Command::on_status("status", code, "unpublished"));
                 let _ = socket.write_all(&std::mem::take(&mut voice.out)).await;
+                continue;
+            }
+            Ok(()) = words.changed(), if asked_on.is_some() => {
+                let word = words.borrow_and_update().clone();
+                let (Some(LateWord { command, closes }), Some(stream_id)) = (word, asked_on) else {
+                    continue;
+                };
+                voice.command(stream_id, &command);
+                let _ = socket.write_all(&std::mem::take(&mut voice.out)).await;
+                if closes {
+                    return;
+                }
                 continue;
             }
             read = socket.read(&mut buffer) => read,
@@ -709,6 +749,7 @@ async fn serve(
                 }
                 "publish" | "play" => {
                     has_asked = true;
+                    asked_on = Some(message.stream_id);
                     let action = if command.name == "play" {
                         Action::Play
                     } else {

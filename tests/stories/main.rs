@@ -52,6 +52,7 @@ mod http_requests;
 mod http_segments;
 mod http_shared;
 mod kill_list;
+mod late_words;
 mod led;
 mod listed_files;
 mod listed_streams;

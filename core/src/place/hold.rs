@@ -80,6 +80,41 @@ impl ClosedBy {
     }
 }
 
+/// An error that an origin reported of a stream that it had taken.
+#[derive(Debug)]
+pub struct LastError {
+    words: Box<str>,
+    /// `None`: just now.
+    reported: Option<Instant>,
+}
+
+impl LastError {
+    /// Reported just now, in these words.
+    pub const fn new(words: Box<str>) -> Self {
+        Self {
+            words,
+            reported: None,
+        }
+    }
+
+    /// Notes the time, if it was reported just now.
+    pub fn date(&mut self, now: impl FnOnce() -> Instant) {
+        self.reported.get_or_insert_with(now);
+    }
+
+    /// The origin's words.
+    pub fn into_words(self) -> Box<str> {
+        self.words
+    }
+
+    /// Whether the connection that ends now ends because of it: that is the origin's no. One that went on after it may have
+    /// reported what concerns less than the stream, such as its recording.
+    pub fn is_no(&self, now: Instant) -> bool {
+        let since = |reported| now.saturating_duration_since(reported);
+        self.reported.is_none_or(|reported| since(reported) < KEPT)
+    }
+}
+
 /// The rounds in which origins are asked for a client that is held, or that follows its stream.
 #[derive(Debug)]
 pub struct Rounds {
@@ -227,6 +262,18 @@ mod tests {
                 assert_eq!(deadline.is_some(), *held, "{cause}");
             }
         }
+    }
+
+    #[test]
+    fn an_error_before_the_end_is_a_no() {
+        let start = start();
+        let mut error = LastError::new("denied".into());
+        assert!(error.is_no(start), "it is the last word");
+        error.date(|| start);
+        error.date(|| start + SECOND);
+        let after = |millis| error.is_no(start + Duration::from_millis(millis));
+        assert!(after(0) && after(4_999));
+        assert!(!after(5_000), "the stream had gone on");
     }
 
     #[test]

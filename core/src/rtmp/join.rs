@@ -10,6 +10,7 @@
 //! in the headers that carry it. The client's chunk size is announced among the commands, where the client did so itself.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::amf0::Value;
 use super::chunk::ChunkReader;
@@ -25,6 +26,7 @@ use super::server::{Answered, Identified, What};
 use super::steps::Steps;
 use super::walk::{Look, Piece, Step, Verdict, Walk, WalkError, Watch};
 use crate::dialect::{Dialect, RtmpAsked};
+use crate::place::hold::LastError;
 use crate::stream::Action;
 
 /// A connection to an origin that is being asked for what a client wants. Feed it the origin's bytes, send its output,
@@ -384,16 +386,18 @@ impl Joined {
                 .answered
                 .retain(|answer| !used.contains(&answer.transaction_id));
         }
-        if self.resumed.is_some() {
-            return self.hear_later_origin(input);
-        }
         let mut watched = Watched {
             says: &mut self.origin_says,
             tc_url: &self.client_says.tc_url,
         };
-        Ok(match self.to_client.feed(input, &mut watched)? {
+        let passed = match self.to_client.feed(input, &mut watched)? {
             Step::Changed(bytes) => bytes,
             Step::Unchanged => input,
+        };
+        // An origin that is not the client's first is written anew for it.
+        Ok(match &mut self.resumed {
+            Some(resumed) => resumed.hear(passed)?,
+            None => passed,
         })
     }
 
@@ -442,7 +446,7 @@ impl Joined {
             recipe.lose();
         }
         if let Some(resumed) = &mut self.resumed {
-            resumed.follow(None);
+            resumed.lose();
             return Vec::new();
         }
         let (chunk_size, unused) = (self.to_client.chunk_size(), self.to_client.unused());
@@ -450,8 +454,12 @@ impl Joined {
         vec![0; self.to_client.owed()]
     }
 
-    /// Another origin has taken the stream, and was told what [`Recipe::identified`] says. Returns what it gets first.
-    pub fn resume(&mut self, mut origin: Self) -> Vec<u8> {
+    /// Another origin has taken the stream, and was told what [`Recipe::identified`] says. `said`: what it said meanwhile, as
+    /// [`Join::into_joined`] has it. Returns what it gets first.
+    ///
+    /// # Errors
+    /// [`WalkError`] when what it said cannot be read.
+    pub fn resume(&mut self, mut origin: Self, said: &[u8]) -> Result<Vec<u8>, WalkError> {
         self.to_origin.begin_again();
         self.to_origin.take_ids(&mut origin.to_origin);
         self.to_client = origin.to_client;
@@ -461,38 +469,21 @@ impl Joined {
             recipe.resume();
         }
         if let Some(resumed) = &mut self.resumed {
-            resumed.follow(self.to_client.reader(MAX_PARTIAL));
+            resumed.follow(ChunkReader::new(MAX_PARTIAL));
+            resumed.hear_first(said)?;
         }
         if origin.plain.is_some() {
             let chunk_size = self.to_origin.chunk_size();
             self.plain = Some(Box::new(PlainChunks::new(chunk_size)));
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        own_chunk_size(&self.to_origin)
+        Ok(own_chunk_size(&self.to_origin))
     }
 
     /// Takes what the client is to get on our own account: acknowledgements, once its first origin was lost. It may be
     /// sent after all that [`to_client`](Self::to_client) returned.
     pub fn take_words(&mut self) -> Option<Vec<u8>> {
         self.resumed.as_mut()?.take_words()
-    }
-
-    /// Takes bytes from an origin that is not the client's first.
-    fn hear_later_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], WalkError> {
-        let Some(resumed) = &mut self.resumed else {
-            return Ok(input);
-        };
-        if !resumed.follows() {
-            // What its set-up left unfinished is for nobody.
-            let mut watched = Watched {
-                says: &mut self.origin_says,
-                tc_url: &self.client_says.tc_url,
-            };
-            self.to_client.feed(input, &mut watched)?;
-            resumed.follow(self.to_client.reader(MAX_PARTIAL));
-            return Ok(&[]);
-        }
-        Ok(resumed.hear(input)?)
     }
 
     /// A reader for what the origin sends next, if it is between two messages; see [`Walk::reader`].
@@ -526,7 +517,24 @@ impl Joined {
         let is_no = |word: &mut Box<Word>| matches!(**word, Word::No(_));
         match *self.origin_says.word.take_if(is_no)? {
             Word::No(no) => Some(no),
-            Word::Elsewhere(_) => None,
+            Word::Elsewhere(_) | Word::Error(_) => None,
+        }
+    }
+
+    /// Notes when the origin reported an error, if it did so just now.
+    pub fn date_error(&mut self, now: impl FnOnce() -> Instant) {
+        if let Some(Word::Error(error)) = self.origin_says.word.as_deref_mut() {
+            error.date(now);
+        }
+    }
+
+    /// Takes the error that the origin reported last of a stream that it had taken. The client heard it. It may be about less
+    /// than the stream, such as its recording.
+    pub fn take_error(&mut self) -> Option<LastError> {
+        let is_error = |word: &mut Box<Word>| matches!(**word, Word::Error(_));
+        match *self.origin_says.word.take_if(is_error)? {
+            Word::Error(error) => Some(error),
+            Word::Elsewhere(_) | Word::No(_) => None,
         }
     }
 
@@ -535,7 +543,7 @@ impl Joined {
         let is_place = |word: &mut Box<Word>| matches!(**word, Word::Elsewhere(_));
         match *self.origin_says.word.take_if(is_place)? {
             Word::Elsewhere(place) => Some(place),
-            Word::No(_) => None,
+            Word::Error(_) | Word::No(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A publisher that goes on at another origin while its own still has it: one gets everything up to a keyframe, the
 //! other everything from it on.
 
+use super::chunk::{ChunkError, ChunkReader};
 use super::header::MessageHeader;
 use super::join::{JoinError, Joined};
 use super::message::{Command, Message, kind};
@@ -18,6 +19,8 @@ pub(super) struct Moving {
     refused: Vec<u32>,
     /// The other origin, joined.
     other: Joined,
+    /// Reads what it says.
+    reader: ChunkReader,
     /// What the other origin is to get first.
     first: Vec<u8>,
     /// The keyframe has come: the old origin gets nothing more.
@@ -35,9 +38,14 @@ pub struct Made {
 
 impl Joined {
     /// Another origin has taken the stream, and was told what [`Recipe::identified`](super::recipe::Recipe::identified)
-    /// says. It gets the headers and everything from the next keyframe on, and the present one everything before. False:
-    /// the publisher cannot be moved now, because it has no origin, or one that waits for a keyframe itself.
-    pub fn begin_move(&mut self, mut other: Self) -> bool {
+    /// says; `said` is what it said meanwhile. It gets the headers and everything from the next keyframe on, and the present
+    /// one everything before. False: the publisher cannot be moved now, because it has no origin, or one that waits for a
+    /// keyframe itself.
+    pub fn begin_move(&mut self, mut other: Self, said: &[u8]) -> bool {
+        let mut reader = ChunkReader::new(MAX_PARTIAL);
+        if read_past(&mut reader, said).is_err() {
+            return false;
+        }
         let refused = self.client_says.refused_streams();
         let Some(recipe) = self
             .client_says
@@ -63,6 +71,7 @@ impl Joined {
             old,
             refused,
             other,
+            reader,
             first,
             is_cut: false,
         }));
@@ -81,15 +90,22 @@ impl Joined {
         self.moving().is_some_and(grew)
     }
 
-    /// Takes bytes that the other origin sends before the move is made.
+    /// Takes bytes that the other origin sends before the move is made. They are not for the client.
     ///
     /// # Errors
     /// [`JoinError::Walk`] when its chunks cannot be walked.
     pub fn hear_other(&mut self, input: &[u8]) -> Result<(), JoinError> {
         if let Some(moving) = self.moving_mut() {
-            moving.other.to_client(input)?;
+            let passed = moving.other.to_client(input)?;
+            read_past(&mut moving.reader, passed).map_err(WalkError::from)?;
         }
         Ok(())
+    }
+
+    /// Takes the error that the other origin reported before the move is made: it does not want the stream any more.
+    pub fn take_others_error(&mut self) -> Option<Box<str>> {
+        let error = self.moving_mut()?.other.take_error()?;
+        Some(error.into_words())
     }
 
     /// The publisher stays where it is, as if no move had begun; nothing if its keyframe has come.
@@ -131,7 +147,7 @@ impl Joined {
         self.client_says.renamed = moving.other.client_says.renamed;
         self.client_says.media = moving.is_cut;
         if let Some(resumed) = &mut self.resumed {
-            resumed.follow(self.to_client.reader(MAX_PARTIAL));
+            resumed.follow(moving.reader);
         }
         made
     }
@@ -192,6 +208,12 @@ impl Joined {
     fn moving_mut(&mut self) -> Option<&mut Moving> {
         self.client_says.recipe.as_mut()?.moving.as_deref_mut()
     }
+}
+
+/// Reads what is for nobody.
+fn read_past(reader: &mut ChunkReader, mut input: &[u8]) -> Result<(), ChunkError> {
+    while reader.read(&mut input)?.is_some() {}
+    Ok(())
 }
 
 /// What passes to an origin that is about to be left: media, and of the commands those that give the stream up.

@@ -8,6 +8,7 @@ use super::message::{Command, CommandError, EnhancedRtmp, NO_REASON, Status, kin
 use super::server::{Answered, What};
 use super::steps::Heard;
 use super::walk::{Verdict, Watch};
+use crate::place::hold::LastError;
 use crate::place::redirect::place_of;
 use crate::stream::Service;
 
@@ -37,6 +38,8 @@ pub(super) struct OriginWatch {
 pub(super) enum Word {
     /// It asked its client to connect to this `host:port` instead, which the client did not hear.
     Elsewhere(Box<str>),
+    /// It had taken the stream, and reports this error of it.
+    Error(LastError),
     /// It refused the stream, and that was its first word about it.
     No(No),
 }
@@ -125,11 +128,17 @@ impl OriginWatch {
             if place_of(tc_url, Service::Rtmp).as_ref() == Some(&place) {
                 return Verdict::Pass;
             }
-            self.word
-                .get_or_insert_with(|| Box::new(Word::Elsewhere(place.into())));
+            self.word = Some(Box::new(Word::Elsewhere(place.into())));
             return Verdict::Drop;
         }
         let status = command.status();
+        if is_joined {
+            let error = status.filter(|status| status.is_error() && status.code != APP_SHUTDOWN);
+            if let Some(error) = error {
+                self.report(error.words());
+            }
+            return Verdict::Pass;
+        }
         let connection = status
             .is_some_and(|status| status.is_error() && status.code.starts_with("NetConnection."));
         if connection || redirect_and_form(command).is_some() {
@@ -140,6 +149,15 @@ impl OriginWatch {
             self.join();
         }
         Verdict::Pass
+    }
+
+    /// The origin reports an error of a stream that it has taken. Where it asked its client to connect elsewhere, it ends
+    /// because of that.
+    fn report(&mut self, words: String) {
+        if !matches!(self.word.as_deref(), Some(Word::Elsewhere(_))) {
+            let error = LastError::new(words.into());
+            self.word = Some(Box::new(Word::Error(error)));
+        }
     }
 
     /// The origin says no to the stream, if that is its first word about it.
@@ -226,6 +244,9 @@ pub(super) fn command(
     let body = body.filter(|_| matches!(header.kind, kind::COMMAND_AMF0 | kind::COMMAND_AMF3))?;
     Some(Command::decode(header.kind, body))
 }
+
+/// The origin closes because it stops, and says nothing of the stream: another may have it.
+const APP_SHUTDOWN: &str = "NetConnection.Connect.AppShutdown";
 
 #[cfg(test)]
 mod tests {
@@ -344,5 +365,35 @@ mod tests {
             _ => None,
         };
         assert_eq!(place, Some("10.0.0.2:1935"));
+    }
+
+    #[test]
+    fn an_error_of_a_stream_that_was_taken_is_noted_and_passes() {
+        let rows = [
+            (
+                "a no",
+                "error",
+                "NetStream.Publish.Denied",
+                Some("NetStream.Publish.Denied: over"),
+            ),
+            ("a warning", "warning", "NetStream.Publish.Idle", None),
+            ("a status", "status", "NetStream.Unpublish.Success", None),
+            ("an origin that stops", "error", APP_SHUTDOWN, None),
+        ];
+        for (cause, level, code, expected) in rows {
+            let mut says = watch(Progress::Joined);
+            let information = vec![
+                ("level", level.into()),
+                ("code", code.into()),
+                ("description", "over".into()),
+            ];
+            assert_eq!(hear(&mut says, information), Verdict::Pass, "{cause}");
+            let reported = match says.word.take().map(|word| *word) {
+                Some(Word::Error(error)) => Some(error.into_words()),
+                _ => None,
+            };
+            assert_eq!(reported.as_deref(), expected, "{cause}");
+            assert_eq!(says.progress, Progress::Joined, "{cause}");
+        }
     }
 }

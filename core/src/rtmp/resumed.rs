@@ -2,7 +2,7 @@
 //! them, so what it hears of a later origin is written for it, message by message.
 
 use super::chunk::{ChunkError, ChunkReader, ChunkWriter};
-use super::message::{Message, kind, user_control};
+use super::message::{Command, Message, kind, user_control};
 
 /// Our end of a client's connection whose origin changed.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(super) struct Resumed {
     writer: ChunkWriter,
     /// A chunk stream that the lost origin never used.
     chunk_stream: u32,
-    /// Reads what the newest origin says.
+    /// Reads what the newest origin says, while there is one.
     reader: Option<ChunkReader>,
     /// What the client is to get of a read from the origin.
     output: Vec<u8>,
@@ -35,30 +35,38 @@ impl Resumed {
         }
     }
 
-    /// The newest origin goes on from where this reader stands; `None`: it is in the middle of a message.
-    pub(super) fn follow(&mut self, reader: Option<ChunkReader>) {
-        self.reader = reader;
+    /// The origin is lost.
+    pub(super) fn lose(&mut self) {
+        self.reader = None;
     }
 
-    /// Whether messages of the newest origin can be told apart.
-    pub(super) const fn follows(&self) -> bool {
-        self.reader.is_some()
+    /// The newest origin goes on from where this reader stands.
+    pub(super) fn follow(&mut self, reader: ChunkReader) {
+        self.reader = Some(reader);
     }
 
-    /// Takes bytes from the origin and returns what to send to the client: its pings, which the client answers. How it
-    /// cuts its chunks, what it acknowledges and how it answers a set-up that the client has completed is not for the client.
+    /// Takes what passed of the bytes of the origin, and returns what to send to the client: its pings, which the client
+    /// answers, and its commands. How it cuts its chunks, what it acknowledges and how it answers a set-up that the client
+    /// has completed is not for the client.
     pub(super) fn hear(&mut self, mut input: &[u8]) -> Result<&[u8], ChunkError> {
         self.output.clear();
         let Some(reader) = &mut self.reader else {
             return Ok(&self.output);
         };
         while let Some(message) = reader.read(&mut input)? {
-            if is_ping(&message) {
+            if is_for_client(&message) {
                 self.writer
                     .write(self.chunk_stream, &message, &mut self.output);
             }
         }
         Ok(&self.output)
+    }
+
+    /// Takes what the newest origin said before the client was told of it: the client hears it as it hears what is ours.
+    pub(super) fn hear_first(&mut self, said: &[u8]) -> Result<(), ChunkError> {
+        self.hear(said)?;
+        self.words.append(&mut self.output);
+        Ok(())
     }
 
     /// Counts what the client sent. It is acknowledged by us: a later origin has not seen all of it.
@@ -85,6 +93,26 @@ impl Resumed {
     /// Takes what the client is to get on our own account.
     pub(super) fn take_words(&mut self) -> Option<Vec<u8>> {
         (!self.words.is_empty()).then(|| std::mem::take(&mut self.words))
+    }
+}
+
+fn is_for_client(message: &Message) -> bool {
+    if !message.is_command() {
+        return is_ping(message);
+    }
+    // One that cannot be read is left to the client, as it is with its first origin.
+    let command = Command::decode(message.kind, &message.payload);
+    !command.is_ok_and(|command| belongs_to_set_up(&command))
+}
+
+/// Whether an origin says it to grant the stream, which the client has had for long.
+fn belongs_to_set_up(command: &Command) -> bool {
+    match command.name.as_str() {
+        "onBWDone" | "onFCPublish" => true,
+        "onStatus" => command
+            .status()
+            .is_some_and(|status| status.code == "NetStream.Publish.Start"),
+        _ => false,
     }
 }
 

@@ -109,13 +109,13 @@ impl Again {
 }
 
 impl Asker {
-    /// Asks an origin to take the stream. What it says to the client is not for the client, unless it refuses.
+    /// Asks an origin to take the stream. What it said to the client meanwhile comes last.
     pub(super) async fn ask(
         &self,
         attempt: Attempt,
         row: &Row,
         identified: &Identified,
-    ) -> Result<(Wire, Joined), DialError> {
+    ) -> Result<(Wire, Joined, Vec<u8>), DialError> {
         // It reads chunks as its first origin wrote them, so that it is told in ours.
         let said = Mutex::new(None);
         let asking = Asking {
@@ -128,8 +128,7 @@ impl Asker {
             said: &said,
             elsewhere: &self.elsewhere,
         };
-        let (origin, joined, _) = self.rtmp.ask(attempt, asking).await?;
-        Ok((origin, joined))
+        self.rtmp.ask(attempt, asking).await
     }
 }
 
@@ -175,17 +174,22 @@ impl Pair {
             found = self.session.dial_again((&lost, end), ask) => found,
             () = sleep_until(deadline) => return Err(Over::Leg(end)),
         };
-        let (origin, joined) = match found {
+        let (origin, joined, said) = match found {
             Ok(found) => found,
             Err(refusal) => {
-                self.tell(&refusal).await;
+                self.note_words(&refusal);
                 return Err(Over::Leg(LegEnd::Refused));
             }
         };
         // An origin that lives hears only now that the publisher leaves it: another has the stream.
         notice_early(&origin);
         self.origin = origin;
-        let first = self.passage.joined.resume(joined);
+        let Ok(first) = self.passage.joined.resume(joined, &said) else {
+            return Err(Over::Leg(LegEnd::Broken));
+        };
+        self.first
+            .extend(self.passage.joined.take_words().unwrap_or_default());
+        self.passage.date_error();
         // One that does not take these few bytes is lost again, which the relay finds.
         let sent = async {
             self.origin.write_all(&first).await?;
@@ -198,8 +202,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Tells the client why it is let go.
-    async fn tell(&mut self, refusal: &Refusal) {
+    /// Notes what the client is to hear of why it is let go.
+    fn note_words(&mut self, refusal: &Refusal) {
         let asked = self.passage.asked();
         let Some((code, words)) = told(asked.action, refusal) else {
             return;
@@ -207,9 +211,6 @@ impl Pair {
         let message = status(asked, code, &words);
         let words = self.passage.joined.message_to_client(&message);
         self.first.extend(words.unwrap_or_default());
-        let said = self.client.write_all(&self.first);
-        let _ = timeout(linger_close::TIME_LIMIT, said).await;
-        self.first.clear();
     }
 }
 

@@ -240,6 +240,7 @@ impl Rtmp {
             .count(Direction::ToOrigin, identified.replay.len());
         passage.row.count(Direction::ToClient, first.len());
         passage.note_media();
+        passage.date_error();
         Some(Served::Pair(Box::new(Pair {
             client,
             origin,
@@ -584,6 +585,9 @@ impl Pair {
     async fn relay_and_tell(mut self: Box<Self>) {
         let over = loop {
             let over = self.relay_leg().await;
+            if self.is_told_no(over) {
+                break Over::Leg(LegEnd::Refused);
+            }
             if let Over::Leg(end) = over
                 && let Some(moving) = self.passage.take_move()
             {
@@ -600,12 +604,41 @@ impl Pair {
             }
         };
         self.session.over(over);
+        if over == Over::Leg(LegEnd::Refused) {
+            // Boxed: what relays for hours keeps no room for it.
+            let said = linger_close::say(&mut self.client, &self.first, linger_close::TIME_LIMIT);
+            return Box::pin(said).await;
+        }
         let client_is_current = self.first.is_empty();
         if let Some(bytes) = self.linger_close().filter(|_| client_is_current) {
             // Boxed: what relays for hours keeps no room for it.
             let said = timeout(linger_close::TIME_LIMIT, self.client.write_all(&bytes));
             let _ = Box::pin(said).await;
         }
+    }
+
+    /// Whether what is over ends by the origin's no, which the client heard: then the refusal is told here as well. What an
+    /// origin says that loses the stream in another way concerns nobody after it.
+    fn is_told_no(&mut self, over: Over) -> bool {
+        let error = self.passage.joined.take_error();
+        let is_an_end = match over {
+            Over::Leg(end) => !matches!(end, LegEnd::Drained | LegEnd::Moved),
+            Over::Session(reason) => reason == EndReason::ClientClosed,
+        };
+        let now = Instant::now().into_std();
+        let Some(no) = error.filter(|error| is_an_end && error.is_no(now)) else {
+            return false;
+        };
+        let row = self.session.row();
+        let Some(origin) = row.origin() else {
+            return false;
+        };
+        let refusal = Refusal::Refused {
+            origin,
+            description: no.into_words().into(),
+        };
+        self.session.proxy().note_refusal(&row.request, &refusal);
+        true
     }
 
     /// What a client hears that asked for a second stream, if it is between two messages now.
@@ -663,6 +696,11 @@ impl Watched {
                 self.row.goes_on(recipe.dropped());
             }
         }
+    }
+
+    /// Notes when the origin reported an error of the stream.
+    fn date_error(&mut self) {
+        self.joined.date_error(|| Instant::now().into_std());
     }
 
     /// What finds another origin for a publisher whose media has flowed. One that an origin lets go before that is not
@@ -759,6 +797,7 @@ impl Passage for Watched {
 
     fn passed(&mut self) -> Result<(), EndReason> {
         self.note_media();
+        self.date_error();
         if let Some(recipe) = self.joined.recipe() {
             self.row.note_keyframes(recipe.keyframes_apart());
         }

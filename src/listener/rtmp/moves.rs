@@ -30,14 +30,25 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Stage {
     /// The other origin is asked, and then the claim moves.
-    Asking(Later<Result<(Wire, Joined, MovedClaim), String>>),
+    Asking(Later<Result<Asked, String>>),
     /// It has the stream, and waits for a keyframe.
     Taken(Box<Taken>),
     /// It is over.
     Over,
 }
 
+/// What took the publisher.
+struct Asked {
+    to: OriginId,
+    origin: Wire,
+    joined: Joined,
+    /// What it said meanwhile.
+    said: Vec<u8>,
+    claim: MovedClaim,
+}
+
 struct Taken {
+    to: OriginId,
     origin: Wire,
     claim: MovedClaim,
     /// No keyframe came until then.
@@ -92,10 +103,16 @@ impl Again {
             let asked = asker.ask(attempt, row, &identified);
             let answer = timeout(proxy.setup_timeout(), asked).await;
             let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;
-            let (origin, joined) = answer.map_err(|error| moves::not_taken(&to, error))?;
+            let (origin, joined, said) = answer.map_err(|error| moves::not_taken(&to, error))?;
             let claim = proxy.move_claim(row, (&from, &to), &why).await?;
             notice_early(&origin);
-            Ok((origin, joined, claim))
+            Ok(Asked {
+                to,
+                origin,
+                joined,
+                said,
+                claim,
+            })
         };
         Move {
             order,
@@ -120,16 +137,17 @@ impl Move {
         loop {
             match &mut self.stage {
                 Stage::Asking(asked) => match ready!(asked.as_mut().poll(cx)) {
-                    Ok((origin, other, claim)) => {
-                        if !joined.begin_move(other) {
-                            drop(claim);
+                    Ok(asked) => {
+                        if !joined.begin_move(asked.joined, &asked.said) {
+                            drop(asked.claim);
                             self.fail("its publisher has lost its origin".to_owned());
                             return Poll::Ready(false);
                         }
                         self.order.tell(MoveStage::Awaiting);
                         self.stage = Stage::Taken(Box::new(Taken {
-                            origin,
-                            claim,
+                            to: asked.to,
+                            origin: asked.origin,
+                            claim: asked.claim,
                             late: Box::pin(sleep(KEYFRAME_WITHIN)),
                             cut_at: None,
                         }));
@@ -201,6 +219,10 @@ impl Taken {
         }
         let mut room = [0; READ];
         loop {
+            if let Some(words) = joined.take_others_error() {
+                let why = format!("{} took it, and then said no: {words}", self.to);
+                return Poll::Ready(Err(why));
+            }
             let mut buffer = ReadBuf::new(&mut room);
             let read = ready!(Pin::new(&mut self.origin).poll_read(cx, &mut buffer));
             let heard = buffer.filled();
