@@ -374,6 +374,28 @@ fn an_origin_is_dialled_where_it_says() {
     }
 }
 
+/// A place that an origin names of itself may be one of these, whatever the host.
+#[test]
+fn what_an_origin_has_on_a_port() {
+    let targets = |changes: Value, port| {
+        let origin = register(&document(&changes)).unwrap();
+        let targets = origin.targets_on(Service::Rtmp, port);
+        let texts = targets.iter().map(|(target, hosts)| {
+            let hosts = hosts.each_ref().map(ToString::to_string);
+            (target.to_string(), hosts.join(" "))
+        });
+        texts.collect::<Vec<_>>()
+    };
+    let text = |target: &str, hosts: &str| (target.to_owned(), hosts.to_owned());
+    let origin = json!({"ip": "10.0.0.7", "rtmp": ["media.lan:1935", "1935", "1936"]});
+    let named = text("media.lan:1935", "media.lan 10.0.0.7");
+    let own = text("10.0.0.7:1935", "10.0.0.7 10.0.0.7");
+    assert_eq!(targets(origin.clone(), 1935), [named, own]);
+    assert!(targets(origin, 1937).is_empty());
+    let loopback = json!({"ip": "10.0.0.7", "rtmp": ["127.0.0.1:1935", "1936"]});
+    assert!(targets(loopback, 1935).is_empty(), "it would be our own");
+}
+
 #[test]
 fn webrtc_is_dialled_over_udp_only() {
     let rtc = |list: Value| {

@@ -8,6 +8,7 @@ use sluicegate_core::stream::StreamUrl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::Inner;
 use crate::net::relay::acknowledge_at_once;
 use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
@@ -32,6 +33,7 @@ impl Player {
     /// # Errors
     /// What its no, its end or its silence means for the candidates.
     pub(super) async fn ask(
+        shared: &Inner,
         mut socket: Wire,
         mut client: Client,
         (asked, attempt): (&RtmpAddress, &Attempt),
@@ -61,7 +63,16 @@ impl Player {
                 .feed(&buffer)
                 .map_err(|error| DialError::Failed(error.to_string()))?;
             let heard = (&mut messages, &mut unpublished);
-            if answered(&mut client, heard, (asked, attempt), elsewhere)? {
+            let answered = answered(&mut client, heard, (asked, attempt), elsewhere);
+            let has_answered = match answered {
+                Ok(has_answered) => has_answered,
+                Err(error) => {
+                    let (connector, registry) = (&shared.dialer.connector, shared.proxy.registry());
+                    let error = elsewhere.as_registered(error, attempt, connector, registry);
+                    return Err(error.await);
+                }
+            };
+            if has_answered {
                 return Ok(Self {
                     socket,
                     client,

@@ -303,7 +303,7 @@ async fn ask(
         enhanced,
     );
     let asked = (&address, &attempt);
-    let player = Player::ask(socket, client, asked, &heard.over_rtmp).await?;
+    let player = Player::ask(shared, socket, client, asked, &heard.over_rtmp).await?;
     let came = player.came;
     let (source, batch) = Source::rtmp(player);
     Ok(Asked {

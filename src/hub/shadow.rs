@@ -194,7 +194,8 @@ async fn ask(
         &address.name,
         recipe.connect.clone(),
     );
-    let mut player = Player::ask(socket, client, (&address, &attempt), elsewhere).await?;
+    let asked = (&address, &attempt);
+    let mut player = Player::ask(shared, socket, client, asked, elsewhere).await?;
     let arguments = vec![Value::Boolean(true), Value::Number(0.0)];
     let pause = Command::call("pause", 0.0, arguments);
     player.client.send_command(&pause);

@@ -6,6 +6,7 @@ use sluicegate_core::dialect::RtmpAddress;
 use sluicegate_core::place::redirect::target_of;
 
 use super::attempt::{Attempt, DialError};
+use super::connect::Connector;
 use crate::registry::Registry;
 
 /// A redirect of an origin, from the attempt that heard it to the one that follows it.
@@ -22,6 +23,25 @@ impl<T> Elsewhere<T> {
     /// Notes that an origin named `place`, as `host:port`, and what to ask for there.
     pub(crate) fn note(&self, place: String, what: T) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, what));
+    }
+
+    /// `error`, with which `attempt` ended. A redirect of the origin to itself names it as it is registered from here on.
+    pub(crate) async fn as_registered(
+        &self,
+        error: DialError,
+        attempt: &Attempt,
+        connector: &Connector,
+        registry: &Registry,
+    ) -> DialError {
+        let DialError::Moved { place, for_one } = error else {
+            return error;
+        };
+        let place = connector.as_registered(registry, attempt, place).await;
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((noted, _)) = &mut *noted {
+            place.clone_into(noted);
+        }
+        DialError::Moved { place, for_one }
     }
 
     /// What to ask for in `attempt`, if that goes to the place of the latest redirect: it is dialled just there.

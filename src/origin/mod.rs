@@ -32,6 +32,7 @@ pub mod http;
 pub mod itself;
 pub(crate) mod kept;
 pub(crate) mod line;
+mod own_address;
 pub mod peek;
 pub mod probe;
 mod read_buffers;

@@ -67,6 +67,7 @@ mod machine;
 mod moves;
 mod names;
 mod origins_word;
+mod own_names;
 mod placement;
 mod pressure;
 mod previews;

@@ -409,13 +409,28 @@ impl Origin {
 
     /// What to dial for the one of its endpoints of `service` that is at `place`, written `host:port`.
     pub fn target_at(&self, service: Service, place: &str) -> Option<Target> {
-        let mut endpoints = self.endpoints.of(service).iter();
-        endpoints.find_map(|endpoint| {
-            let is_usable =
-                endpoint.transport == Transport::of(service) && !self.is_foreign_loopback(endpoint);
-            let target = is_usable.then(|| self.at(endpoint))?;
-            (target.to_string() == place).then_some(target)
-        })
+        self.usable(service)
+            .find(|target| target.to_string() == place)
+    }
+
+    /// What to dial for those of its endpoints of `service` that have this port, and the hosts by which it goes there: what it
+    /// calls by another name may be one of them.
+    pub fn targets_on(&self, service: Service, port: u16) -> Vec<(Target, [Host; 2])> {
+        let on_port = self.usable(service).filter(|target| target.port == port);
+        on_port
+            .map(|target| {
+                let hosts = [target.host.clone(), self.ip.clone()];
+                (target, hosts)
+            })
+            .collect()
+    }
+
+    fn usable(&self, service: Service) -> impl Iterator<Item = Target> {
+        let endpoints = self.endpoints.of(service).iter();
+        let usable = endpoints.filter(move |endpoint| {
+            endpoint.transport == Transport::of(service) && !self.is_foreign_loopback(endpoint)
+        });
+        usable.map(|endpoint| self.at(endpoint))
     }
 
     /// Whether an endpoint is on the loopback of an origin elsewhere, which is not ours.

@@ -404,9 +404,11 @@ impl Rtmp {
                     shaken: true,
                 }) if !steps => steps = true,
                 Err(interrupted) => {
-                    return Err(
-                        interrupted.into_dial_error(is_held, &attempt, identified, elsewhere)
-                    );
+                    let error =
+                        interrupted.into_dial_error(is_held, &attempt, identified, elsewhere);
+                    let (connector, registry) = (&self.dialer.connector, proxy.registry());
+                    let error = elsewhere.as_registered(error, &attempt, connector, registry);
+                    return Err(error.await);
                 }
                 Ok((mut joined, first)) => {
                     if let Some(no) = joined.take_refusal() {

@@ -350,7 +350,7 @@ impl Rtsp {
         if let Some(mut leg) = asking.kept.take(&attempt) {
             let renamed = renamed(request, leg.rename());
             match leg.exchange(renamed.as_ref().unwrap_or(request)).await {
-                Ok(answer) => return self.judge(leg, &attempt, answer, asking),
+                Ok(answer) => return self.judge(leg, &attempt, answer, asking).await,
                 // It closed after it had asked for credentials: a new connection takes them too.
                 Err(error) => {
                     debug!(origin = %attempt.origin, ?error, "asked again on a new connection");
@@ -384,11 +384,11 @@ impl Rtsp {
             answer = leg.exchange(request).await;
         }
         let answer = answer.inspect_err(|_| asking.said.note_unread(leg.unread()))?;
-        self.judge(leg, &attempt, answer, asking)
+        self.judge(leg, &attempt, answer, asking).await
     }
 
     /// What the answer of an origin means for the request.
-    fn judge(
+    async fn judge(
         &self,
         mut leg: Leg,
         attempt: &Attempt,
@@ -418,6 +418,9 @@ impl Rtsp {
             }
             AnswerMeaning::Moves(url) => {
                 let place = attempt.place_of(&url).unwrap_or_default();
+                let registry = asking.proxy.registry();
+                let connector = &self.dialer.connector;
+                let place = connector.as_registered(registry, attempt, place).await;
                 let for_one = leg.is_asked_for_another(asking.asked.message.uri(), &url);
                 asking.said.elsewhere.note(place.clone(), url);
                 Err(DialError::Moved { place, for_one })

@@ -370,6 +370,11 @@ impl Ask<'_> {
         let mut answer = self.exchange(&at_api, &head, &target, body.clone()).await?;
         registry.answered(&at_api.origin);
         if let Some((place, elsewhere)) = redirect(&answer, &target) {
+            let connector = &dialer.connector;
+            let place = match place {
+                Some(place) => Some(connector.as_registered(registry, &at_api, place).await),
+                None => None,
+            };
             if place.as_deref().is_some_and(|place| !is_here(place)) {
                 let place = place.unwrap_or_default();
                 let for_one = elsewhere != target;
