@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sluicegate_core::access::credentials::{Basic, Credentials, SrtUser};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::segment::Owners;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 
 use super::asked::Query;
@@ -44,7 +45,7 @@ pub(super) async fn explain(
     let named = asked.protocol.as_deref();
     let is_all = named == Some("all");
     let named = named.filter(|_| !is_all);
-    let (stream, protocol) = match subject(&system, &asked.stream, named) {
+    let (stream, owners, protocol) = match subject(&system, &asked.stream, named) {
         Ok(subject) => subject,
         Err(words) => return bad(&words),
     };
@@ -67,7 +68,7 @@ pub(super) async fn explain(
         let explained = system.proxy.explain(&stream, protocol, without.as_ref());
         let mut explained = explained.await;
         if let Some(asking) = asking {
-            explained.access = Some(system.proxy.explain_access(&asking).await);
+            explained.access = Some(system.proxy.explain_access_for(&asking, &owners).await);
         }
         explained
     };
@@ -106,7 +107,7 @@ pub(super) async fn resolve(
     Query(asked): Query<Resolve>,
 ) -> Response {
     let bad = |words: &str| problem(StatusCode::BAD_REQUEST, words);
-    let (stream, protocol) = match subject(&system, &asked.stream, asked.protocol.as_deref()) {
+    let (stream, _, protocol) = match subject(&system, &asked.stream, asked.protocol.as_deref()) {
         Ok(subject) => subject,
         Err(words) => return bad(&words),
     };
@@ -130,14 +131,16 @@ pub(super) async fn resolve(
     }
 }
 
-/// What is looked up: a stream, and the protocol that it is asked for by. An address is read as that of a client.
+/// What is looked up: a stream, whose file it may be, and the protocol that it is asked for by. An address is read as that of
+/// a client.
 fn subject(
     system: &System,
     name: &str,
     protocol: Option<&str>,
-) -> Result<(StreamUrl, Protocol), String> {
+) -> Result<(StreamUrl, Owners, Protocol), String> {
     if !is_address(name) {
-        return Ok((stream(name)?, protocol_of(system, protocol)?));
+        let protocol = protocol_of(system, protocol)?;
+        return Ok((stream(name)?, Owners::default(), protocol));
     }
     let proxy = &system.proxy;
     let read = proxy.dialects().pasted(name, &proxy.lookup().site);
@@ -147,6 +150,7 @@ fn subject(
     let placed = read.others.into_iter().find(is_placed);
     Ok((
         placed.unwrap_or(read.stream),
+        read.owners,
         protocol.transpose()?.unwrap_or(read.protocol),
     ))
 }

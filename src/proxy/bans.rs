@@ -45,11 +45,6 @@ impl Proxy {
         !self.shared.sessions.bans().is_empty()
     }
 
-    /// Whether a ban of its stream or its address stands in the way of a request.
-    pub fn is_banned(&self, request: &Request) -> bool {
-        self.refuse_banned(request, &Identity::default()).is_err()
-    }
-
     /// Whether a ban stands in the way of a request.
     ///
     /// # Errors

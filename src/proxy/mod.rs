@@ -30,16 +30,17 @@ use sluicegate_core::dialect::ClientDialects;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::segment::Owners;
 use sluicegate_core::place::rule::HoldRules;
 use sluicegate_core::place::takeover::{GivesWay, Takeover};
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::info;
 
-use self::gate::Gate;
 pub use self::gate::login::{Connecting, Welcome};
 use self::gate::rename::by_last_name;
 pub use self::gate::{BeginningViewing, Denial, Grant, Verdict, Why};
+use self::gate::{Gate, Passed};
 use self::placement_service::PlacementService;
 use self::rebalance::Rebalancing;
 pub use self::refusal::Refusal;
@@ -311,8 +312,16 @@ impl Proxy {
     /// # Errors
     /// A [`Refusal`], logged and counted.
     pub async fn open(&self, request: Request) -> Result<Session, Refusal> {
+        self.open_for(request, &Owners::default()).await
+    }
+
+    /// The same for a stream whose address may be that of a file as well, of one of these owners.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub async fn open_for(&self, request: Request, owners: &Owners) -> Result<Session, Refusal> {
         let told = request.clone();
-        let opened = self.try_open(request).await;
+        let opened = self.try_open(request, owners).await;
         if let Err(refusal) = &opened {
             self.note_refusal(&told, refusal);
         }
@@ -320,17 +329,25 @@ impl Proxy {
     }
 
     /// Gives a request of a client that makes many a share in its stream's placement, under the rules of a player's
-    /// claim. `named` is the origin a link names: it is preferred where the stream is not placed yet.
+    /// claim. `named` is the origin a link names: it is preferred where the stream is not placed yet. Who may have what it
+    /// asks for is decided by its `owners`, or, if there are none, by its stream.
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted.
     pub async fn place(
         &self,
         request: Request,
+        owners: &Owners,
         named: Option<OriginId>,
     ) -> Result<PieceGuard, Refusal> {
-        let placed = match self.try_place(&request).await {
-            Ok(grant) => self.share_placement(&request, grant),
+        let mut request = request;
+        let placed = match self.try_place(&request, owners).await {
+            Ok((grant, goes_on_as)) => {
+                if let Some(stream) = goes_on_as {
+                    request.stream = stream;
+                }
+                self.share_placement(&request, grant)
+            }
             Err(refusal) => Err(refusal),
         };
         self.piece(request, named, placed)
@@ -350,13 +367,17 @@ impl Proxy {
         self.piece(request, named, placed)
     }
 
-    async fn try_place(&self, request: &Request) -> Result<Grant, Refusal> {
+    async fn try_place(
+        &self,
+        request: &Request,
+        owners: &Owners,
+    ) -> Result<(Grant, Option<StreamUrl>), Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
         // A viewer that comes piece by piece has no session whose end could be told.
-        let (grant, _) = self.pass_gate(request).await?;
-        Ok(grant)
+        let passed = self.pass_gate_for(request, owners).await?;
+        Ok((passed.grant, passed.goes_on_as))
     }
 
     fn share_placement(
@@ -420,11 +441,11 @@ impl Proxy {
         }
     }
 
-    async fn try_open(&self, request: Request) -> Result<Session, Refusal> {
+    async fn try_open(&self, request: Request, owners: &Owners) -> Result<Session, Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let (grant, telling) = self.pass_gate(&request).await?;
+        let Passed { grant, telling, .. } = self.pass_gate_for(&request, owners).await?;
         // From here on backends hear of the end, also where the request is refused.
         let on_end = telling.map(|telling| OnEnd::new(telling, &request));
         let renamed = self.renamed(&request, &grant)?;

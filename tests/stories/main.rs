@@ -7,6 +7,7 @@ mod access_hooks;
 mod access_key_sets;
 mod access_limits;
 mod access_logins;
+mod access_paths;
 mod access_recipes;
 mod access_renames;
 mod acme;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sluicegate::lookup::Explanation;
 use sluicegate::proxy::{Refusal, Request, Session};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::segment::Owners;
 use sluicegate_core::place::policy::NAMES;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -686,7 +687,8 @@ async fn who_pulls_piece_by_piece_goes_on_until_the_deadline_of_a_drain() {
             bond: None,
             credentials: None,
         };
-        house.proxy.place(request, None).await.map(drop)
+        let owners = Owners::default();
+        house.proxy.place(request, &owners, None).await.map(drop)
     };
     assert_eq!(pull().await, Ok(()));
     house.proxy.drain(None);

@@ -55,7 +55,7 @@ pub struct Rule {
 }
 
 /// Where the holder of a link has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Bind {
     /// At the address that the viewing began at.
     Address,
@@ -76,6 +76,17 @@ pub enum Decide {
     Checks(Quorum, Vec<usize>),
     /// They may not.
     Deny,
+}
+
+/// What the verdict of a rule has to do with the name of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartOfTheName {
+    /// It would be the same for any other.
+    Nothing,
+    /// The client shows something that names the stream, so that a yes is about that one.
+    Shown,
+    /// A backend knows streams by their names, and may let everybody have those that it does not know.
+    Judged,
 }
 
 /// A check with the name that rules call it by.
@@ -294,6 +305,20 @@ impl Rules {
         })
     }
 
+    /// What the verdict of a rule has to do with the name of the stream.
+    pub fn part_of_the_name(&self, rule: &Rule) -> PartOfTheName {
+        let parts = self.listed(rule).map(|check| match &check.kind {
+            CheckKind::Certificate(_)
+            | CheckKind::Digest(_)
+            | CheckKind::Keys(..)
+            | CheckKind::Networks(_)
+            | CheckKind::Passwords(_) => PartOfTheName::Nothing,
+            CheckKind::Jwt(_) | CheckKind::Signed(_) => PartOfTheName::Shown,
+            CheckKind::Hook(_) => PartOfTheName::Judged,
+        });
+        parts.max().unwrap_or(PartOfTheName::Nothing)
+    }
+
     /// Whether there are no rules.
     pub const fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -350,6 +375,12 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether it is about `stream` by its whole name, and not by one with stars or by none.
+    pub fn is_by_name(&self, stream: &StreamUrl) -> bool {
+        let mut names = self.whom.streams.iter();
+        names.any(|pattern| pattern.as_str() == stream.stream())
+    }
+
     /// Whether it refuses everybody.
     pub fn denies(&self) -> bool {
         self.decide == Decide::Deny

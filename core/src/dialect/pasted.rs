@@ -3,7 +3,7 @@
 use super::{ClientDialects, Dialect, RtmpAsked};
 use crate::http::base::BasePath;
 use crate::http::route::Route;
-use crate::http::segment::Readings;
+use crate::http::segment::{Owners, Readings};
 use crate::http::whip::{Path, Pattern};
 use crate::stream::{
     Action, Protocol, StreamError, StreamUrl, decode, split_authority, split_query,
@@ -27,6 +27,8 @@ pub struct Pasted {
     pub stream: StreamUrl,
     /// Streams that the address may name as well; the first that is placed counts.
     pub others: Vec<StreamUrl>,
+    /// Whose file it may be, over HTTP: that decides who may have it.
+    pub owners: Owners,
     /// What the client speaks.
     pub protocol: Protocol,
     /// What it does; `None` where the address alone does not say.
@@ -93,6 +95,7 @@ impl ClientDialects {
         Ok(Pasted {
             stream: self.named(stream, queries)?,
             others: Vec::new(),
+            owners: Owners::default(),
             protocol,
             action,
         })
@@ -104,6 +107,7 @@ impl ClientDialects {
         Ok(Pasted {
             stream: self.rtmp(&asked, port_of(asked.host(), port))?,
             others: Vec::new(),
+            owners: Owners::default(),
             protocol: Protocol::Rtmp,
             action: None,
         })
@@ -129,6 +133,7 @@ impl ClientDialects {
         Ok(Pasted {
             stream: asked.stream,
             others: Vec::new(),
+            owners: Owners::default(),
             protocol: Protocol::Srt,
             action: Some(asked.action),
         })
@@ -159,13 +164,17 @@ impl ClientDialects {
         let protocol = protocol_of(Route::of(target)).ok_or(PastedError::NoStream)?;
         if protocol != Protocol::HttpSegments {
             let stream = StreamUrl::from_http(host, target)?;
-            return self.read(stream, &[query], protocol, play);
+            return Ok(Pasted {
+                owners: Owners::of_live(protocol, host, target)?,
+                ..self.read(stream, &[query], protocol, play)?
+            });
         }
         let readings = Readings::of(host, target)?;
         let all = readings.all.into_iter();
         let others = all.filter_map(|stream| self.named(stream, &[query]).ok());
         Ok(Pasted {
             others: others.collect(),
+            owners: Owners::of(host, target)?,
             ..self.read(readings.likely, &[query], protocol, play)?
         })
     }

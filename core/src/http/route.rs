@@ -28,7 +28,7 @@ impl Route {
             "/readyz" => return Self::Health(Probe::Ready),
             _ => {}
         }
-        let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let known = |(text, _): &&(&str, Piece)| extension.eq_ignore_ascii_case(text);
         if let Some((_, piece)) = PIECE_EXTENSIONS.iter().find(known) {
@@ -42,7 +42,7 @@ impl Route {
             Some((_, Protocol::HttpFlv)) => Self::Live(Protocol::HttpFlv),
             // A link counts whatever the name: a playlist of ours listed it.
             _ if query.split('&').any(is_token) => Self::Piece(Piece::Segment),
-            Some(_) if is_numbered(stem) => Self::Piece(Piece::Segment),
+            Some(_) if is_numbered(folder, stem) => Self::Piece(Piece::Segment),
             Some((_, protocol)) => Self::Live(*protocol),
             None => Self::Other,
         }
@@ -157,11 +157,14 @@ fn is_token(parameter: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('='))
 }
 
-/// Whether a name is like `a-12`, as segments are named.
-fn is_numbered(stem: &str) -> bool {
+/// Whether a name is like `a-12`, or like `12` in a folder of its own below an app, as segments are named.
+fn is_numbered(folder: &str, stem: &str) -> bool {
     let digits = |number: &str| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    stem.rsplit_once(['-', '_'])
-        .is_some_and(|(name, number)| !name.is_empty() && digits(number))
+    let folders = folder.split('/').filter(|name| !name.is_empty());
+    let is_counted = stem
+        .rsplit_once(['-', '_'])
+        .is_some_and(|(name, number)| !name.is_empty() && digits(number));
+    is_counted || digits(stem) && folders.count() > 1
 }
 
 #[cfg(test)]
@@ -254,6 +257,31 @@ mod tests {
             (
                 "a name that is a number only",
                 "/live/12.ts",
+                Route::Live(Protocol::HttpTs),
+            ),
+            (
+                "a number in the folder of a stream",
+                "/live/a/12.ts",
+                Route::Piece(Piece::Segment),
+            ),
+            (
+                "a number in the folder of a rendition",
+                "/live/a/720p/12.aac",
+                Route::Piece(Piece::Segment),
+            ),
+            (
+                "a number in the app, after two slashes",
+                "//live//12.ts",
+                Route::Live(Protocol::HttpTs),
+            ),
+            (
+                "a number of FLV in a folder",
+                "/live/a/12.flv",
+                Route::Live(Protocol::HttpFlv),
+            ),
+            (
+                "a name in a folder",
+                "/live/a/seg12.ts",
                 Route::Live(Protocol::HttpTs),
             ),
             (

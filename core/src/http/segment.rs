@@ -4,7 +4,7 @@
 //! `live/a/chunk-stream0-00001.m4s`. Some of these are also names of streams, so a path has several readings. A caller
 //! that knows which streams exist takes the first reading that does.
 
-use crate::stream::{StreamError, StreamUrl, decode_name};
+use crate::stream::{Protocol, StreamError, StreamUrl, decode_name};
 
 /// The readings of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,11 @@ impl Readings {
         let mut stripped = strip(name, kind);
         while stripped.is_empty() {
             let Some((app, folder)) = folders.rsplit_once('/') else {
-                // `live/stream-12.ts`: there is no better name.
-                stripped = strip_number(name);
+                // `live/stream-12.ts`: there is no better name. A number in that of a playlist is its own.
+                stripped = match kind {
+                    Kind::Index => name,
+                    Kind::Segment => strip_number(name),
+                };
                 break;
             };
             (folders, name) = (app, folder);
@@ -50,13 +53,8 @@ impl Readings {
                 likely = counted;
             }
         }
-        // `a_720p` may be a stream, or a rendition of the stream `a`.
-        let base = likely.stream().rsplit_once('_');
-        if let Some((base, _)) = base.filter(|(base, end)| !base.is_empty() && is_rendition(end)) {
-            push(
-                &mut all,
-                &StreamUrl::new(likely.vhost(), likely.app(), base)?,
-            );
+        if let Some(base) = base_of(&likely) {
+            push(&mut all, &base);
         }
         Ok(Self { all, likely })
     }
@@ -77,6 +75,101 @@ impl Readings {
         }
         folders
     }
+}
+
+/// The streams that a file may belong to, for those who decide who may have it: a name that is missing here would be a way
+/// around what was decided about its stream. None of them for what is no file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// The stream that the path names by itself; all its names, where clients know it by more than one.
+    pub named: Vec<StreamUrl>,
+    /// What the path says literally, where that is another, and the streams whose folder it lies in.
+    pub around: Vec<StreamUrl>,
+    /// Streams of which it is a rendition or a numbered file, if it is not a stream of its own: `show` of `show_hd.m3u8`.
+    pub beside: Vec<StreamUrl>,
+}
+
+impl Owners {
+    /// The owners of a `Host` header and an origin-form request target.
+    pub fn of(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
+        let Readings { all, likely } = Readings::of(host, target)?;
+        let literal = all.first().filter(|literal| **literal != likely).cloned();
+        let mut around: Vec<StreamUrl> = literal.into_iter().collect();
+        let whole = StreamUrl::from_http(host, target)?;
+        // The outermost come first: a stream deeper than that is nobody's.
+        let slashes = whole.app().match_indices('/').map(|(slash, _)| slash);
+        let ends = slashes.skip(1).chain([whole.app().len()]);
+        for end in ends.take(MOST_AROUND) {
+            let folder = whole.app().get(..end).and_then(|it| it.rsplit_once('/'));
+            let folder = folder.map(|(app, name)| StreamUrl::new(whole.vhost(), app, name));
+            let folder = folder.and_then(Result::ok);
+            around.extend(folder.filter(|folder| *folder != likely));
+        }
+        let is_owner = |name: &StreamUrl| *name == likely || around.contains(name);
+        let mut beside: Vec<StreamUrl> = Vec::new();
+        let renditions = all.iter().chain(&around).filter_map(base_of);
+        for name in all.iter().cloned().chain(renditions) {
+            if !is_owner(&name) && !beside.contains(&name) {
+                beside.push(name);
+            }
+        }
+        Ok(Self {
+            named: vec![likely],
+            around,
+            beside,
+        })
+    }
+
+    /// The owners of the address of a stream without end, which may be that of a segment or a recording as well.
+    pub fn of_live(
+        protocol: Protocol,
+        host: Option<&str>,
+        target: &str,
+    ) -> Result<Self, StreamError> {
+        let mut all = Self::of(host, target)?;
+        let stream = StreamUrl::from_http(host, target)?;
+        all.around.append(&mut all.named);
+        all.around.retain(|name| *name != stream);
+        if protocol == Protocol::HttpFlv {
+            // No playlist lists FLV, but it may lie in a stream's folder.
+            let is_within = |name: &StreamUrl| {
+                let rest = stream.path().strip_prefix(name.path());
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            };
+            all.around.retain(is_within);
+            all.beside.clear();
+        }
+        all.named.push(stream);
+        Ok(all)
+    }
+
+    /// All names.
+    pub fn all(&self) -> impl Iterator<Item = &StreamUrl> {
+        self.own().chain(&self.beside)
+    }
+
+    /// The names that the path says by itself.
+    pub fn own(&self) -> impl Iterator<Item = &StreamUrl> {
+        self.named.iter().chain(&self.around)
+    }
+
+    /// The same with `names_of` each name in its place.
+    #[must_use]
+    pub fn renamed(self, names_of: impl Fn(Vec<StreamUrl>) -> Vec<StreamUrl>) -> Self {
+        Self {
+            named: names_of(self.named),
+            around: names_of(self.around),
+            beside: names_of(self.beside),
+        }
+    }
+}
+
+/// The stream that `stream` is a rendition of, if it is one: `a` of `a_720p`.
+fn base_of(stream: &StreamUrl) -> Option<StreamUrl> {
+    let (base, end) = stream.stream().rsplit_once('_')?;
+    let is_one = !base.is_empty() && is_rendition(end);
+    let base = is_one.then(|| StreamUrl::new(stream.vhost(), stream.app(), base))?;
+    base.ok()
 }
 
 /// Whether the path of a target has a segment `.` or `..`, as it is or escaped: it leads elsewhere than it says.
@@ -220,6 +313,9 @@ const FORMAT_BEFORE: &str = "ts:";
 
 /// Maximum folders of a path that are looked at: packagers nest renditions and tracks.
 pub const MAX_FOLDERS: usize = 4;
+
+/// Maximum folders of a path that count for who may have a file.
+const MOST_AROUND: usize = 16;
 
 /// Maximum readings of a path: literal, its folder, without its number, without its rendition.
 pub const MAX_READINGS: usize = 4;
@@ -421,6 +517,12 @@ mod tests {
             ("subtitles", "live/a-12.vtt", "live/a", &["live/a-12"]),
             ("the app is no stream", "live/index.m3u8", "live/index", &[]),
             (
+                "a number at the end of a generic name",
+                "live/stream1.m3u8",
+                "live/stream1",
+                &[],
+            ),
+            (
                 "the app is no stream, a segment",
                 "live/12.ts",
                 "live/12",
@@ -474,6 +576,113 @@ mod tests {
             assert_eq!(found, *others, "{cause}");
         }
         assert_eq!(Readings::of(None, "/"), Err(StreamError::EmptyStream));
+    }
+
+    #[test]
+    fn a_file_has_every_owner_that_its_path_may_mean() {
+        // A description; the path; the stream that it names; what is around it; what it may be a file of besides.
+        let rows: &[(&str, &str, &str, &[&str], &[&str])] = &[
+            ("a playlist", "live/a.m3u8", "live/a", &[], &[]),
+            (
+                "generic in a folder",
+                "live/a/index.m3u8",
+                "live/a",
+                &["live/a/index"],
+                &[],
+            ),
+            (
+                "a variant in a folder",
+                "live/a/stream_0.m3u8",
+                "live/a/stream_0",
+                &["live/a"],
+                &[],
+            ),
+            (
+                "of a name of its own",
+                "live/a/x.m4s",
+                "live/a/x",
+                &["live/a"],
+                &[],
+            ),
+            ("a number", "live/a/0.ts", "live/a", &["live/a/0"], &[]),
+            (
+                "a rendition",
+                "live/show_hd.m3u8",
+                "live/show_hd",
+                &[],
+                &["live/show"],
+            ),
+            (
+                "a rendition's folder",
+                "live/show_hd/x.m4s",
+                "live/show_hd/x",
+                &["live/show_hd"],
+                &["live/show"],
+            ),
+            (
+                "a rendition's segment",
+                "live/show_hd-1.ts",
+                "live/show_hd",
+                &["live/show_hd-1"],
+                &["live/show"],
+            ),
+            ("ffmpeg, flat", "live/a12.ts", "live/a12", &[], &["live/a"]),
+            (
+                "a rendition, flat",
+                "live/a_hd12.ts",
+                "live/a_hd12",
+                &[],
+                &["live/a_hd", "live/a"],
+            ),
+            (
+                "a folder in a folder",
+                "live/a/720p/1.ts",
+                "live/a",
+                &["live/a/720p/1", "live/a/720p"],
+                &[],
+            ),
+            (
+                "an app of two folders",
+                "x/live/a.m3u8",
+                "x/live/a",
+                &["x/live"],
+                &[],
+            ),
+        ];
+        for (cause, path, named, around, beside) in rows {
+            let owners = Owners::of(None, &format!("/{path}")).unwrap();
+            let paths = |of: &[StreamUrl]| -> Vec<String> {
+                of.iter().map(|stream| stream.path().to_owned()).collect()
+            };
+            assert_eq!(paths(&owners.named), [*named], "{cause}");
+            assert_eq!(paths(&owners.around), *around, "{cause}");
+            assert_eq!(paths(&owners.beside), *beside, "{cause}");
+        }
+        let rows: &[(&str, Protocol, &str, &[&str])] = &[
+            (
+                "/live/a/seg1.ts",
+                Protocol::HttpTs,
+                "live/a/seg1",
+                &["live/a"],
+            ),
+            ("/live/a1.aac", Protocol::HttpAac, "live/a1", &["live/a"]),
+            ("/live/a1.flv", Protocol::HttpFlv, "live/a1", &[]),
+            (
+                "/live/a_hd/1.flv",
+                Protocol::HttpFlv,
+                "live/a_hd/1",
+                &["live/a_hd"],
+            ),
+        ];
+        for (target, protocol, named, others) in rows {
+            let owners = Owners::of_live(*protocol, None, target).unwrap();
+            let all: Vec<&str> = owners.all().map(StreamUrl::path).collect();
+            assert_eq!(all.split_first(), Some((named, *others)), "{target}");
+        }
+        let deep = format!("/live/a{}/x.ts", "/y".repeat(100));
+        let owners = Owners::of(None, &deep).unwrap();
+        assert_eq!(owners.around.len(), MOST_AROUND);
+        assert_eq!(owners.around[0].path(), "live/a", "the outermost counts");
     }
 
     #[test]

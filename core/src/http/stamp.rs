@@ -21,7 +21,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::Mac;
 
 use super::link::{Link, LinkKey, put_stream, put_text};
-use super::segment::{Readings, without_dot_segments};
+use super::segment::{Owners, without_dot_segments};
 use crate::fleet::origin::OriginId;
 use crate::stream::StreamUrl;
 
@@ -39,16 +39,15 @@ pub struct Stamping<'a> {
 }
 
 impl Stamping<'_> {
-    /// Whether `path`, which is resolved, is read as a file of the stream itself, as far as paths say that.
+    /// Whether `path`, which is resolved, names a file of the stream itself, whoever else may have one like it.
     pub(super) fn owns(&self, path: &[u8]) -> bool {
-        let readings = std::str::from_utf8(path)
-            .ok()
-            .map(|path| Readings::of(None, path));
+        let path = std::str::from_utf8(path).ok();
+        let owners = path.and_then(|path| Owners::of(None, path).ok());
         let is_within = |name: &StreamUrl| {
             let rest = name.path().strip_prefix(self.stream.path());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        readings.is_some_and(|readings| readings.is_ok_and(|all| all.all.iter().any(is_within)))
+        owners.is_some_and(|owners| owners.own().any(is_within))
     }
 
     /// The stamp of `path`, which is resolved. A path with two or more `$` is a template.
@@ -343,7 +342,9 @@ mod tests {
             ("a segment", "a-1.ts", true),
             ("a file in its folder", "a/v0/1.m4s", true),
             ("its playlist", "/live/a.m3u8?x=1", true),
-            ("a rendition that may be a stream", "a_720p.m3u8", true),
+            ("a rendition that may be a stream", "a_720p.m3u8", false),
+            ("in the folder of such", "a_720p/1.ts", false),
+            ("its number, or another's", "a1.ts", false),
             ("what an origin made of it", "small.m3u8", false),
             ("another app", "../vod/a-1.ts", false),
             ("a folder of another", "b/1.m4s", false),

@@ -1,70 +1,71 @@
 //! Viewers that were let in: from their first playlist on, the links that they get show it.
 
 use sluicegate_core::http::link::{Link, Viewing};
+use sluicegate_core::http::segment::Owners;
 use sluicegate_core::stream::{Action, StreamUrl};
 
-use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request, Verdict};
+use crate::proxy::{PieceGuard, Proxy, Refusal, Request};
 
-/// What the path of a request may stand for, and what speaks for it.
-#[derive(Debug, Clone, Copy)]
+/// Whose file a request may be for, and what speaks for it.
+#[derive(Debug, Clone)]
 pub(super) struct Named<'a> {
-    /// All names.
-    pub(super) readings: &'a [StreamUrl],
+    /// All who may be.
+    pub(super) owners: Owners,
     /// The link that was shown.
     pub(super) link: Option<&'a Link>,
     /// Whether a page of the link's stream listed the path.
     pub(super) is_listed: bool,
 }
 
-/// Takes a request through the gate. A link that was given to somebody who was let in speaks for what belongs to its
-/// stream, or was listed by a page of it. For anything else the gate is asked, by each name that the path may stand for: the
-/// origin decides what the path is, and would serve a stream that one may not have by the name of another.
+/// Takes a request through the gate. A link that was given to somebody who was let in speaks for what is its stream's by name,
+/// or was listed by a page of it. For anything else the gate is asked, by each name that the path may stand for: the origin
+/// decides what the path is, and would serve a stream that one may not have by the name of another.
 pub(super) async fn admitted(
     proxy: &Proxy,
     asked: Request,
     Named {
-        readings,
+        mut owners,
         link,
         is_listed,
     }: Named<'_>,
     viewing: Option<&Viewing>,
 ) -> Result<PieceGuard, Refusal> {
     let named = link.map(|link| link.origin.clone());
-    let by_name = |name: &StreamUrl| Request {
-        stream: name.clone(),
-        ..asked.clone()
-    };
-    let mut banned = readings.iter().filter(|_| proxy.has_bans()).map(by_name);
-    if let Some(banned) = banned.find(|request| proxy.is_banned(request)) {
-        return proxy.place_admitted(banned, named, Grant::default());
-    }
-    let is_its_own = is_listed || readings.iter().any(|name| belongs(name, &asked.stream));
-    let mut guarded: Vec<StreamUrl> = readings.to_vec();
-    guarded.retain(|name| proxy.may_judge(name, Action::Play));
-    if let Some(viewing) = viewing
-        && (guarded.is_empty() || is_its_own)
-    {
-        return proxy.place_viewing(asked, named, viewing);
-    }
-    let mut refused = None;
-    for name in guarded {
-        if name == asked.stream {
-            continue;
+    let is_its_own = is_listed || owners.own().any(|name| belongs(name, &asked.stream));
+    if let Some(viewing) = viewing {
+        let mut unspoken = owners.clone();
+        unspoken.beside.retain(|name| !belongs(name, &asked.stream));
+        if is_its_own || !proxy.may_judge_owners(&unspoken) {
+            return proxy.place_viewing(asked, &owners, named, viewing);
         }
-        let by_name = by_name(&name);
-        if let Verdict::Yes(grant) = proxy.admit(&by_name).await {
-            return proxy.place_admitted(asked, named, grant);
-        }
-        refused = Some(by_name);
+        owners = unspoken;
     }
-    // What a link's own stream may have says nothing of a path that is another's.
-    let is_anothers = link.is_some() && !is_its_own;
-    match refused {
-        // Not the name that it would be placed by is guarded, but another that it may have.
-        Some(by_name) if is_anothers || !proxy.may_judge(&asked.stream, Action::Play) => {
-            proxy.place(by_name, named).await
-        }
-        _ => proxy.place(asked, named).await,
+    if link.is_none() {
+        let asked = in_its_folder(proxy, asked, &owners);
+        return proxy.place(asked, &owners, named).await;
+    }
+    if !proxy.may_judge_owners(&owners) {
+        // It is asked of the origin of a stream that a rule may be about.
+        owners.named.push(asked.stream.clone());
+    }
+    proxy.place(asked, &owners, named).await
+}
+
+/// A request as one for the stream in whose folder the file lies, where a rule is about that and about no nearer name: so it is
+/// counted, and asked of the origin, with the rest of that stream.
+fn in_its_folder(proxy: &Proxy, asked: Request, owners: &Owners) -> Request {
+    let is_guarded = |name: &StreamUrl| proxy.may_judge(name, Action::Play);
+    if !proxy.has_rules() || is_guarded(&asked.stream) {
+        return asked;
+    }
+    let mut folders = owners.around.iter().rev();
+    let folder = folders.find(|name| belongs(&asked.stream, name) && is_guarded(name));
+    match folder {
+        Some(folder) => Request {
+            stream: folder.clone(),
+            ..asked
+        },
+        None => asked,
     }
 }
 

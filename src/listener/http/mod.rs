@@ -395,7 +395,7 @@ async fn read_head(
 }
 
 /// What a request is for. A path that may name a stream without end as well as a segment names the stream if that is
-/// placed.
+/// placed; if not, it is a segment where it lies in the folder of one that is.
 fn route(target: &str, host: Option<&str>, ends: Ends, proxy: &Proxy) -> Route {
     let route = Route::of(target);
     let dialect = dialect_of(host, ends, proxy);
@@ -409,14 +409,26 @@ fn route(target: &str, host: Option<&str>, ends: Ends, proxy: &Proxy) -> Route {
                 .map_or(Route::Other, |file| file.route),
         };
     }
-    let Some(protocol) = Route::live(target).filter(|_| matches!(route, Route::Piece(_))) else {
+    let Some(protocol) = Route::live(target) else {
         return route;
     };
     let (_, query) = target.split_once('?').unwrap_or_default();
-    let placed = StreamUrl::from_http(host, target)
-        .and_then(|stream| proxy.dialects().named(stream, &[query]))
-        .is_ok_and(|stream| proxy.registry().holder(&proxy.key(&stream)).is_some());
-    if placed { Route::Live(protocol) } else { route }
+    let is_placed = || {
+        StreamUrl::from_http(host, target)
+            .and_then(|stream| proxy.dialects().named(stream, &[query]))
+            .is_ok_and(|stream| proxy.registry().holder(&proxy.key(&stream)).is_some())
+    };
+    match route {
+        Route::Piece(_) if is_placed() => Route::Live(protocol),
+        Route::Live(protocol) if protocol != Protocol::HttpFlv => {
+            let is_piece = pieces::is_in_a_placed_folder(proxy, host, target) && !is_placed();
+            match is_piece {
+                true => Route::Piece(Piece::Segment),
+                false => route,
+            }
+        }
+        _ => route,
+    }
 }
 
 /// Refuses a request for a piece that breaks a rule of HTTP.

@@ -4,6 +4,7 @@ use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use sluicegate_core::access::challenge::REALM;
 use sluicegate_core::http::head::RequestHead;
+use sluicegate_core::http::segment::Owners;
 
 use crate::net::http::{Body, READING, USUAL_RETRY_AFTER, other_method, passes, retry_after, text};
 use crate::net::linger_close;
@@ -75,9 +76,14 @@ impl Refused {
 
 /// Whether the client of a request hears, if it did not say who it is, that it may do so by a password. A script does not:
 /// its browser would ask the user for one, over whatever the page shows.
-pub(super) fn offers_basic(proxy: &Proxy, asked: &Request, head: &RequestHead) -> bool {
+pub(super) fn offers_basic(
+    proxy: &Proxy,
+    asked: &Request,
+    owners: &Owners,
+    head: &RequestHead,
+) -> bool {
     let is_script = head.headers.text("sec-fetch-dest") == Some("empty");
-    !is_script && proxy.takes_basic(asked)
+    !is_script && (proxy.takes_basic(asked) || proxy.takes_basic_for(asked, owners))
 }
 
 fn basic() -> String {

@@ -10,6 +10,7 @@ use sluicegate_core::access::tally::Exceeded;
 use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::link::Viewing;
+use sluicegate_core::http::segment::Owners;
 use sluicegate_core::stream::StreamUrl;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -120,18 +121,21 @@ impl Proxy {
         tally.adopt(&names(request, asked, &nothing), who)
     }
 
-    /// A share in the placement of a stream for somebody who watches it by the links of a viewing.
+    /// A share in the placement of a stream for somebody who watches it by the links of a viewing, and asks for a file of these
+    /// owners.
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted.
     pub fn place_viewing(
         &self,
         request: Request,
+        owners: &Owners,
         named: Option<OriginId>,
         viewing: &Viewing,
     ) -> Result<PieceGuard, Refusal> {
         let asked = as_asked(&request, viewing);
         let banned = self.refuse_banned(&asked, &viewing.who);
+        let banned = banned.and_then(|()| self.refuse_banned_owners(&asked, owners));
         banned.inspect_err(|refusal| self.note_refusal(&asked, refusal))?;
         let mut grant = Grant::default();
         grant.who = viewing.who.clone();

@@ -11,6 +11,7 @@ mod hooks;
 mod kept;
 mod key_sets;
 pub(crate) mod login;
+mod owners;
 mod passwords;
 pub(super) mod rename;
 mod viewings;
@@ -36,6 +37,7 @@ pub(super) use self::hooks::Telling;
 use self::hooks::{Hooks, not_asked};
 use self::kept::CachedVerdicts;
 use self::key_sets::KeySets;
+pub(super) use self::owners::Passed;
 use self::passwords::Passwords;
 use self::viewings::Viewings;
 use super::{Proxy, Refusal, Request};
@@ -268,10 +270,6 @@ impl Proxy {
     }
 
     /// Whether a request may go on, and with which query parameters kept from the origin.
-    pub async fn admit(&self, request: &Request) -> Verdict {
-        self.judged(request).await.0
-    }
-
     async fn judged(&self, request: &Request) -> (Verdict, Option<Telling>) {
         if !self.has_rules() {
             return (Verdict::Yes(Grant::default()), None);
@@ -363,13 +361,30 @@ impl Proxy {
         &self,
         request: &Request,
     ) -> Result<(Grant, Option<Telling>), Refusal> {
-        let stream = || request.stream.clone();
+        self.may_come(request)?;
+        let (verdict, telling) = self.judged(request).await;
+        self.settle(request, verdict, telling).await
+    }
+
+    /// Whether a request is looked at: no ban is on it, and its client has not failed too often.
+    fn may_come(&self, request: &Request) -> Result<(), Refusal> {
         self.refuse_banned(request, &Identity::default())?;
         let tally = self.shared.sessions.tally();
         let nothing = Credentials::default();
         let limited = tally.may_ask(&question(request, &nothing));
-        limited.map_err(|exceeded| limited_by(exceeded, &request.stream))?;
-        let (verdict, telling) = self.judged(request).await;
+        limited.map_err(|exceeded| limited_by(exceeded, &request.stream))
+    }
+
+    /// What comes of a verdict.
+    async fn settle(
+        &self,
+        request: &Request,
+        verdict: Verdict,
+        telling: Option<Telling>,
+    ) -> Result<(Grant, Option<Telling>), Refusal> {
+        let stream = || request.stream.clone();
+        let tally = self.shared.sessions.tally();
+        let nothing = Credentials::default();
         match verdict {
             Verdict::Yes(grant) => match self.refuse_banned(request, &grant.who) {
                 Ok(()) => Ok((grant, telling)),

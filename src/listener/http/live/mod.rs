@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::StatusCode;
 use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::http::head::{Forwarded, RequestHead, Version};
+use sluicegate_core::http::segment::Owners;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamError, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,7 +40,7 @@ pub(super) use self::watched::{greeting_of, recipe, refused_viewer};
 use super::super::turned_away;
 use super::client::{client_of, credentials_of};
 use super::refusal::{Refused, offers_basic, send, send_away};
-use super::{Http, dialect_of};
+use super::{Http, dialect_of, pieces};
 use crate::hub::{NotJoined, Wish};
 use crate::net::accept::OriginSide;
 use crate::net::entrance::Ends;
@@ -232,6 +233,9 @@ pub(super) async fn redirect(
     proxy: &Proxy,
 ) -> Option<String> {
     let stream = stream_of(head, ends, proxy).ok()?;
+    if proxy.may_judge_owners(&owners(head, protocol, ends, proxy)) {
+        return None;
+    }
     let base = proxy.redirect(&stream, protocol, Via::Http).await?;
     debug!(%stream, location = base, "viewer sent away by rule");
     Some(format!("{base}{}", head.target))
@@ -263,8 +267,9 @@ pub(super) async fn open(
         credentials: credentials_of(head, &forwarded, &head.target, identity, proxy),
     };
     let wish = wish(http, head, &request);
-    let offers_basic = offers_basic(proxy, &request, head);
-    match proxy.open(request).await {
+    let owners = owners(head, protocol, ends, proxy);
+    let offers_basic = offers_basic(proxy, &request, &owners, head);
+    match proxy.open_for(request, &owners).await {
         Ok(session) => {
             let wish = wish.filter(|_| !session.is_renamed());
             Ok((session, forwarded, wish))
@@ -289,6 +294,12 @@ pub(super) fn stream_of(
     };
     let (_, query) = head.target.split_once('?').unwrap_or_default();
     proxy.dialects().named(read?, &[query])
+}
+
+/// Whose file the target of a live pull may be as well.
+fn owners(head: &RequestHead, protocol: Protocol, ends: Ends, proxy: &Proxy) -> Owners {
+    let naming = (dialect_of(head.host(), ends, proxy), protocol);
+    pieces::owners_of_live(proxy, naming, head.host(), &head.target)
 }
 
 /// The head of a live pull with the target that the origin of `attempt` is to be asked for: what another redirected it to `there`,

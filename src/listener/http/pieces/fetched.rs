@@ -14,7 +14,7 @@ use sluicegate_core::stream::{Action, Service, StreamUrl};
 use tracing::debug;
 
 use super::known::KnownAnswer;
-use super::named::readings;
+use super::named::owners;
 use super::{PieceRequest, TimeLimit, status_of};
 use crate::listener::http::again;
 use crate::listener::http::granted::belongs;
@@ -181,16 +181,16 @@ impl PieceRequest {
         let (link, _) = self.wanted.link.as_ref()?;
         let (proxy, wanted) = (&self.proxy, &self.wanted);
         let host = Some(&*wanted.host);
-        let names = readings(proxy, wanted.dialect, Some(link), host, &wanted.target);
+        let owners = owners(proxy, wanted.dialect, Some(link), host, &wanted.target);
         let registry = proxy.registry();
         let is_another = |name: &&StreamUrl| {
             let is_open = wanted.is_listed || !proxy.may_judge(name, Action::Play);
             **name != link.stream && is_open
         };
-        let placed = names.iter().filter(is_another);
+        let placed = owners.all().filter(is_another);
         let placed = placed.filter_map(|name| registry.holder(&proxy.key(name)));
         // Where the stream is, its origin may have named another for this.
-        let is_its_own = names.iter().any(|name| belongs(name, &link.stream));
+        let is_its_own = owners.all().any(|name| belongs(name, &link.stream));
         let listed = (!is_its_own).then(|| link.origin.clone());
         let there = listed
             .into_iter()

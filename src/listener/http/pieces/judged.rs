@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sluicegate_core::http::link::{Link, Viewing};
 use sluicegate_core::http::route::Piece;
-use sluicegate_core::stream::{Action, StreamUrl};
+use sluicegate_core::http::segment::Owners;
+use sluicegate_core::stream::Action;
 
 use super::links::{counts, expiry};
 use crate::listener::http::refusal::Refused;
@@ -42,14 +43,13 @@ pub(super) fn let_in_unjudged(
     })
 }
 
-/// Takes a request through the gate. `readings` are all names that its path may stand for; `link` is the one that it shows,
-/// and whether that was given to somebody who was let in; `is_listed` says whether a page of the link's stream listed it.
+/// Takes a request through the gate. `owners` are all whose file it may be for; `link` is the one that it shows, and whether that was given to somebody who was let in; `is_listed` says whether a page of the link's stream listed it.
 pub(super) async fn let_in(
     http: &Http,
     proxy: &Proxy,
     asked: Request,
     kind: Piece,
-    readings: &[StreamUrl],
+    owners: Owners,
     (link, is_listed): (Option<(&Link, bool)>, bool),
 ) -> Result<Judged, Refused> {
     let client = asked.client.ip();
@@ -63,9 +63,11 @@ pub(super) async fn let_in(
     let guarded = [Some(&asked.stream), called]
         .into_iter()
         .flatten()
-        .any(|stream| proxy.may_judge(stream, Action::Play));
+        .any(|stream| proxy.may_judge(stream, Action::Play))
+        || viewing.is_some() && proxy.has_rules()
+        || link.is_none() && proxy.may_judge_owners(&owners);
     let named = granted::Named {
-        readings,
+        owners,
         link,
         is_listed,
     };

@@ -36,8 +36,11 @@ use tracing::{debug, info};
 
 use self::known::KnownAnswers;
 use self::links::linked;
-use self::named::readings;
-pub(super) use self::named::{is_guarded, is_of_a_stream, may_ask, stream_of, was_listed};
+use self::named::owners;
+pub(super) use self::named::{
+    is_guarded, is_in_a_placed_folder, is_of_a_stream, may_ask, owners_of_live, stream_of,
+    was_listed,
+};
 pub(super) use self::posted::{answer as answer_posted, takes_posts};
 use self::rhythms::Rhythms;
 use self::sealed::SealedLinks;
@@ -266,6 +269,9 @@ async fn elsewhere(head: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<Stri
     let target = cmcd::of_target(&target);
     let dialect = dialect_of(head.host(), ends, proxy);
     let stream = stream_of(proxy, dialect, head.host(), &target).ok()?;
+    if is_guarded(proxy, dialect, None, head.host(), &target) {
+        return None;
+    }
     let base = proxy
         .redirect(&stream, Protocol::HttpSegments, Via::Http)
         .await?;
@@ -299,14 +305,15 @@ async fn pull(
         judged::let_in_unjudged(proxy, asked, listed)?
     } else {
         let host = ask.head.host();
-        let readings = readings(proxy, wanted.dialect, listed, host, target);
-        if link.is_some() && readings.is_empty() && proxy.has_rules() {
+        let owners = owners(proxy, wanted.dialect, listed, host, target);
+        if link.is_some() && owners.named.is_empty() && proxy.has_rules() {
             return Err(broken(client, unnamed()).into());
         }
-        let offers_basic = link.is_none() && refusal::offers_basic(proxy, &asked, &ask.head);
+        let offers_basic =
+            link.is_none() && refusal::offers_basic(proxy, &asked, &owners, &ask.head);
         // Boxed: most proxies judge nobody.
         let shown = (link, wanted.is_listed);
-        let judged = Box::pin(judged::let_in(http, proxy, asked, kind, &readings, shown));
+        let judged = Box::pin(judged::let_in(http, proxy, asked, kind, owners, shown));
         judged
             .await
             .map_err(|refused| refused.offering(offers_basic))?

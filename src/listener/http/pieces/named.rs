@@ -4,9 +4,9 @@ use hyper::StatusCode;
 use sluicegate_core::dialect::{Dialect, Naming};
 use sluicegate_core::http::link::Link;
 use sluicegate_core::http::route::{Route, has_ending, has_media_ending};
-use sluicegate_core::http::segment::{Readings, has_dot_segments};
+use sluicegate_core::http::segment::{Owners, Readings, has_dot_segments};
 use sluicegate_core::http::stamp::is_listed;
-use sluicegate_core::stream::{Action, StreamError, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, StreamError, StreamUrl};
 
 use crate::listener::http::Http;
 use crate::listener::http::granted::belongs;
@@ -86,8 +86,7 @@ fn all_named(proxy: &Proxy, streams: Vec<StreamUrl>, target: &str) -> Vec<Stream
     named.collect()
 }
 
-/// The first that is placed of the `readings` of a path, and of the streams in whose folders it lies. Where an access rule
-/// may be about one of these, only the path's own name counts: what is let in by one name may not get another's files.
+/// The first that is placed of the `readings` of a path, and of the streams in whose folders it lies.
 fn placed_of(
     proxy: &Proxy,
     readings: &[StreamUrl],
@@ -95,13 +94,22 @@ fn placed_of(
     target: &str,
 ) -> Option<StreamUrl> {
     let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
-    let guarded = |stream: &StreamUrl| proxy.may_judge(stream, Action::Play);
     if let Some(known) = readings.iter().find(|stream| placed(stream)) {
         return Some(known.clone());
     }
     let folders = all_named(proxy, Readings::folders_of(host, target), target);
-    let is_open = !readings.iter().chain(&folders).any(guarded);
-    folders.into_iter().find(|stream| is_open && placed(stream))
+    folders.into_iter().find(placed)
+}
+
+/// Whether a path lies in the folder of a stream that is placed.
+pub(in crate::listener::http) fn is_in_a_placed_folder(
+    proxy: &Proxy,
+    host: Option<&str>,
+    target: &str,
+) -> bool {
+    let folders = all_named(proxy, Readings::folders_of(host, target), target);
+    let mut keys = folders.iter().map(|stream| proxy.key(stream));
+    keys.any(|key| proxy.registry().holder(&key).is_some())
 }
 
 /// Whether a page of the link's stream listed a target, by the stamp that came with the link.
@@ -133,8 +141,9 @@ pub(in crate::listener::http) fn may_ask(
             None => is_of_a_stream(proxy, dialect, host, target),
         };
     };
-    let readings = readings(proxy, dialect, Some(link), host, target);
-    is_plain_file(target) && readings.iter().any(|name| belongs(name, &link.stream))
+    let owners = owners(proxy, dialect, Some(link), host, target);
+    let mut all = owners.all();
+    is_plain_file(target) && all.any(|name| belongs(name, &link.stream))
 }
 
 /// Whether a path names a file by an ending, there where it says. Interfaces of servers have none.
@@ -168,35 +177,68 @@ pub(in crate::listener::http) fn is_guarded(
     if !proxy.has_rules() {
         return false;
     }
-    let linked = link.map(|link| link.stream.clone());
-    let mut all = readings(proxy, dialect, link, host, target)
-        .into_iter()
-        .chain(linked);
-    all.any(|stream| proxy.may_judge(&stream, Action::Play))
+    let linked = link.is_some_and(|link| proxy.may_judge(&link.stream, Action::Play));
+    linked || proxy.may_judge_owners(&owners(proxy, dialect, link, host, target))
 }
 
-/// Every stream that a target may stand for. That of a link is its origin's own, and is read in the origin's dialect.
-pub(super) fn readings(
+/// Whose file a target may be. A link's stream is its origin's own, and its files are read in the origin's dialect.
+pub(in crate::listener::http) fn owners(
     proxy: &Proxy,
     dialect: Dialect,
     link: Option<&Link>,
     host: Option<&str>,
     target: &str,
-) -> Vec<StreamUrl> {
+) -> Owners {
     let naming = link.and_then(|link| naming_of(proxy, link));
     let dialect = naming.as_ref().map_or(dialect, |naming| naming.dialect);
     let read = dialect.file(host, target).and_then(|file| file.stream.ok());
-    let mut all: Vec<StreamUrl> = read.into_iter().collect();
-    if all.is_empty() || link.is_some() {
-        all.extend(Readings::of(host, target).map_or(Vec::new(), |readings| readings.all));
+    let by_path = || Owners::of(host, target).unwrap_or_default();
+    let all = match read {
+        None => by_path(),
+        Some(read) if link.is_none() => Owners {
+            named: vec![read],
+            ..Owners::default()
+        },
+        Some(read) => {
+            let mut all = by_path();
+            all.around.append(&mut all.named);
+            all.named.push(read);
+            all
+        }
+    };
+    let Some(naming) = naming else {
+        return all.renamed(|names| with_parameters(proxy, names, target));
+    };
+    all.renamed(|names| {
+        let names = names.iter();
+        names.flat_map(|name| naming.names_of(name)).collect()
+    })
+}
+
+/// Whose file the address of a stream without end may be as well.
+pub(in crate::listener::http) fn owners_of_live(
+    proxy: &Proxy,
+    (dialect, protocol): (Dialect, Protocol),
+    host: Option<&str>,
+    target: &str,
+) -> Owners {
+    let is_open = !proxy.has_rules() && !proxy.has_bans();
+    if is_open || dialect.file(host, target).is_some() {
+        return Owners::default();
     }
-    match naming {
-        Some(naming) => all
-            .iter()
-            .flat_map(|stream| naming.names_of(stream))
-            .collect(),
-        None => all,
+    let all = Owners::of_live(protocol, host, target).unwrap_or_default();
+    Owners {
+        named: all_named(proxy, all.named.clone(), target),
+        ..all.renamed(|names| with_parameters(proxy, names, target))
     }
+}
+
+/// Streams by their names, and before these by their whole names, where parameters of the query belong to them.
+fn with_parameters(proxy: &Proxy, mut names: Vec<StreamUrl>, target: &str) -> Vec<StreamUrl> {
+    let mut called = all_named(proxy, names.clone(), target);
+    called.retain(|name| !names.contains(name));
+    called.append(&mut names);
+    called
 }
 
 /// Whether what is asked for as a piece of `stream` is the address of a stream without end: of that one, or of another that is
