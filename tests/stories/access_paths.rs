@@ -211,6 +211,12 @@ async fn who_may_have_a_stream_by_its_name_may_have_its_playlist() {
     assert_eq!(status(&house, "/live/secret_hd.m3u8").await, 200);
     assert_eq!(status(&house, "/live/secret_low.m3u8").await, 401);
     assert_eq!(status(&house, "/live/secret/secret_hd.m3u8").await, 401);
+
+    let folder = "[[access]]\napp = \"live\"\nstream = \"free\"\ndecide = \"allow\"\n";
+    let (house, _folder) = with(&(key() + folder + &guards("app = \"live\""))).await;
+    let _origin = packager(&house).await;
+    assert_eq!(status(&house, "/live/free/a.m3u8").await, 200);
+    assert_eq!(status(&house, "/live/other/a.m3u8").await, 401);
 }
 
 #[tokio::test]
