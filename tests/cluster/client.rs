@@ -103,6 +103,8 @@ impl Session {
         fed.map_err(|error| error.to_string())?;
         while let Some(event) = self.machine.poll_event() {
             match event {
+                // One that a held publisher goes to names itself, too; its own report says what it has.
+                ClientEvent::Status { code, .. } if code == NAMED && !self.origin.is_empty() => {}
                 ClientEvent::Status {
                     code, description, ..
                 } if code == NAMED => self.origin = description,
