@@ -578,10 +578,12 @@ mod tests {
         assert_eq!(Readings::of(None, "/"), Err(StreamError::EmptyStream));
     }
 
+    /// A description; a path; the stream that it names; what is around it; what it may be a file of besides.
+    type Row<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], &'a [&'a str]);
+
     #[test]
     fn a_file_has_every_owner_that_its_path_may_mean() {
-        // A description; the path; the stream that it names; what is around it; what it may be a file of besides.
-        let rows: &[(&str, &str, &str, &[&str], &[&str])] = &[
+        let rows: &[Row<'_>] = &[
             ("a playlist", "live/a.m3u8", "live/a", &[], &[]),
             (
                 "generic in a folder",
