@@ -38,6 +38,9 @@ pub(crate) enum NoAnswer {
     /// Its body cannot be read.
     #[error("{0}")]
     Coded(&'static str),
+    /// No connection to it was opened.
+    #[error("{0}")]
+    NotDialled(String),
     /// It closed, which is how SRS says no.
     #[error("it closed the connection without an answer")]
     HungUp,
@@ -108,11 +111,20 @@ pub(crate) async fn tell(
 ) -> Result<CallAnswer, NoAnswer> {
     let (origin, api) = (&call.origin, call.api.clone());
     let attempt = Attempt::at(registry, origin, Service::Api, api, TELL_WITHIN);
-    let stream = dialer
-        .dial(&attempt, client, local)
-        .await
-        .map_err(|error| NoAnswer::Broken(format!("{error:?}")))?;
-    ask(stream, message).await
+    send(dialer, &attempt, client, local, message).await
+}
+
+/// Sends a request over a connection of its own, once, on behalf of `client`: nobody knows what it changes.
+pub(crate) async fn send(
+    dialer: &Dialer,
+    attempt: &Attempt,
+    client: ClientAddr,
+    local: LocalAddr,
+    message: Message<'_>,
+) -> Result<CallAnswer, NoAnswer> {
+    let dialled = dialer.dial(attempt, client, local).await;
+    let wire = dialled.map_err(|error| NoAnswer::NotDialled(format!("{error:?}")))?;
+    ask(wire, message).await
 }
 
 /// The headers that are for the client. What frames the body, and what is ours to say, is left out.

@@ -438,7 +438,9 @@ impl Ask<'_> {
         answered.map_err(|no_answer| match no_answer {
             // It lives, whatever it answers.
             NoAnswer::Coded(_) | NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
-            NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
+            NoAnswer::Broken(_) | NoAnswer::NotDialled(_) => {
+                DialError::Failed(no_answer.to_string())
+            }
         })
     }
 

@@ -20,9 +20,8 @@ use crate::listener::http::share::Head;
 use crate::net::entrance::Ends;
 use crate::net::head;
 use crate::net::http::{Identity, full};
-use crate::origin::call::{self, CallAnswer, Message};
-use crate::proxy::{Attempt, Proxy};
-use crate::value::ClientAddr;
+use crate::origin::call::{self, Message};
+use crate::proxy::Proxy;
 
 /// Whether what is posted to `target` goes to an origin: a page of its link's stream listed it, and it is no media, whose
 /// playlists are rewritten.
@@ -86,12 +85,12 @@ async fn passed_on(
         body,
         forwarded: &http.forwarded(ends),
     };
-    let sent = send(http, attempt, ends, pull.ask.client, message);
+    let sent = call::send(&http.dialer, attempt, pull.ask.client, ends.local, message);
     let time_limit = http.settings.answer_timeout;
     let answered = timeout(time_limit, sent).await;
     let answer = match answered {
         Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => return Err(unanswered(why).into()),
+        Ok(Err(why)) => return Err(unanswered(why.to_string()).into()),
         Err(_) => {
             let within = time_limit.as_secs();
             return Err(unanswered(format!("no answer within {within} s")).into());
@@ -108,20 +107,6 @@ async fn passed_on(
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     Ok(response.into())
-}
-
-/// Sends the message over a connection of its own, once: nobody knows what it changes.
-async fn send(
-    http: &Http,
-    attempt: &Attempt,
-    ends: Ends,
-    client: ClientAddr,
-    message: Message<'_>,
-) -> Result<CallAnswer, String> {
-    let dialled = http.dialer.dial(attempt, client, ends.local).await;
-    let wire = dialled.map_err(|error| format!("{error:?}"))?;
-    let answered = call::ask(wire, message).await;
-    answered.map_err(|error| error.to_string())
 }
 
 /// Bytes of a body: a request for the licences of a stream has a few thousand.
