@@ -120,7 +120,7 @@ impl Owners {
         })
     }
 
-    /// The owners of the address of a stream without end, which may be that of a segment or a recording as well.
+    /// The owners of a path that names a stream without end, and may name a segment or a recording as well.
     pub fn of_live(
         protocol: Protocol,
         host: Option<&str>,

@@ -39,7 +39,7 @@ pub struct Stamping<'a> {
 }
 
 impl Stamping<'_> {
-    /// Whether `path`, which is resolved, names a file of the stream itself, whoever else may have one like it.
+    /// Whether the resolved `path` names a file of the stream itself. Other streams may have files of the same form.
     pub(super) fn owns(&self, path: &[u8]) -> bool {
         let path = std::str::from_utf8(path).ok();
         let owners = path.and_then(|path| Owners::of(None, path).ok());

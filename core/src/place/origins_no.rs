@@ -34,8 +34,8 @@ pub fn play_code(words: &str) -> Option<&'static str> {
     matches!(http_status(words)?, 404 | 410).then_some("NetStream.Play.StreamNotFound")
 }
 
-/// An origin's words as logs and other clients may have them. Some origins quote what they were asked for: its query has the
-/// token of whoever asked, and a URL may have a user and a password.
+/// An origin's words as logs and other clients may have them. Some origins quote the request, whose query has the client's token
+/// and whose URL may have a user and a password.
 pub fn without_secrets(words: &str) -> Cow<'_, str> {
     if !words.contains(['?', '%', '@']) {
         return Cow::Borrowed(words);

@@ -394,7 +394,7 @@ impl Joined {
             Step::Changed(bytes) => bytes,
             Step::Unchanged => input,
         };
-        // An origin that is not the client's first is written anew for it.
+        // What a later origin says is written anew, in the chunks that this client reads.
         Ok(match &mut self.resumed {
             Some(resumed) => resumed.hear(passed)?,
             None => passed,

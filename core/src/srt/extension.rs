@@ -272,7 +272,7 @@ const MOST_FILTER: u16 = 128;
 
 /// A stream id as logs may show it: of the keys of a structured one (SRT access control guidelines) the host, the mode and the
 /// stream; of one in the form of another server that form and the stream. Passwords and tokens are in the rest. The stream
-/// comes last, where whoever hides names looks for it.
+/// comes last, because the log masks a name from the last slash on.
 pub fn shown(id: &str) -> String {
     // What is escaped twice, or is no text once it is read, is not looked into.
     let read = decode(unquote(id)).unwrap_or(Cow::Borrowed(id));
