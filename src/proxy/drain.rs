@@ -22,10 +22,12 @@ impl Proxy {
     }
 
     /// Whether those who ask for a stream piece by piece are refused too. Each of their requests stands for itself, so that
-    /// one who watches already and one who begins look alike: they go on until the drain's deadline, as sessions do.
+    /// one who watches already and one who begins look alike: they go on until the drain's deadline, as sessions do. While
+    /// the process stops there is nothing to refuse: no connection is accepted, and one that was open ends after the request
+    /// that it has sent, which may have been on its way when the stop began.
     pub(super) fn has_drained(&self) -> bool {
         let overdue = |drain: Drain| drain.is_overdue(Instant::now());
-        self.is_stopping() || self.drain_in_progress().is_some_and(overdue)
+        self.drain_in_progress().is_some_and(overdue)
     }
 
     /// Whether the process was asked to stop.

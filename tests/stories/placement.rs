@@ -701,7 +701,9 @@ async fn who_pulls_piece_by_piece_goes_on_until_the_deadline_of_a_drain() {
     house.proxy.undrain();
     assert_eq!(pull().await, Ok(()));
     house.proxy.stop();
-    assert_eq!(pull().await, Err(Refusal::Draining));
+    assert_eq!(pull().await, Ok(()), "it was on its way");
+    let new = join(&house, Action::Play, "live/a").await;
+    assert_eq!(new.map(drop), Err(Refusal::Draining), "a new session");
 }
 
 #[tokio::test]
