@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use sluicegate_core::flow::{
     ClientPath, DropReason, Fate, FlowId, Flows as _, Input, LinkId, Output,
 };
-use sluicegate_core::rtc::flows::{AFTER_ALERT, CONSENT, Closed, Event, Flows, Found, Surrender};
+use sluicegate_core::rtc::flows::{
+    AFTER_ALERT, CONSENT, Closed, Event, Flows, Found, Surrender, TELL_FOR,
+};
 use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
 
 /// A shard, its clock, and a store that knows some calls.
@@ -20,12 +22,16 @@ struct House {
     flows: Flows,
     now: Instant,
     known: BTreeMap<String, u64>,
+    /// Calls that have ended on another shard.
+    over: BTreeMap<String, u64>,
     next_link: u32,
     /// Open sockets, with the call that each is for.
     links: BTreeMap<LinkId, u64>,
     closed: Vec<(u64, Closed)>,
     lookups: usize,
     to_origin: Vec<(LinkId, Vec<u8>)>,
+    /// What the table said to clients by itself.
+    to_client: Vec<(ClientPath, Vec<u8>)>,
 }
 
 const PASSWORD: &[u8] = b"0123456789012345678901";
@@ -37,11 +43,13 @@ impl House {
             flows: Flows::new(now, 1000),
             now,
             known: (0..calls).map(|call| (username(call), call)).collect(),
+            over: BTreeMap::new(),
             next_link: 0,
             links: BTreeMap::new(),
             closed: Vec::new(),
             lookups: 0,
             to_origin: Vec::new(),
+            to_client: Vec::new(),
         }
     }
 
@@ -86,11 +94,17 @@ impl House {
                 Output::Event(Event::Lookup { username, .. }) => {
                     self.lookups += 1;
                     let name = String::from_utf8_lossy(&username).into_owned();
-                    let found = self.known.get(&name).map(|call| Found {
+                    let found = |call: &u64| Found {
                         call: *call,
                         password: password(*call).into(),
-                    });
-                    self.flows.found(self.now, &username, found);
+                    };
+                    match self.over.get(&name).map(found) {
+                        Some(over) => self.flows.found_over(self.now, &username, over),
+                        None => {
+                            let found = self.known.get(&name).map(found);
+                            self.flows.found(self.now, &username, found);
+                        }
+                    }
                 }
                 Output::Event(Event::Open { flow, call, .. }) => {
                     let link = LinkId(self.next_link);
@@ -108,7 +122,7 @@ impl House {
                     self.closed.push((call, reason));
                 }
                 Output::ToOrigin { link, data } => self.to_origin.push((link, data)),
-                Output::ToClient { .. } => panic!("the table says nothing to clients by itself"),
+                Output::ToClient { path, data } => self.to_client.push((path, data)),
             }
         }
     }
@@ -446,6 +460,33 @@ fn a_client_is_told_that_its_call_is_over() {
     assert!(answer.is_from_owner_of(&password(0)));
     house.known.clear();
     house.pass(Duration::from_secs(10));
+    assert!(house.flows.is_empty());
+}
+
+#[test]
+fn a_client_is_told_on_a_shard_that_never_knew_its_call() {
+    let mut house = House::new(0);
+    house.over.insert(username(0), 0);
+    let forged = binding_request(&username(0), b"x", [5; 12], true);
+    assert_eq!(house.client(path(1), &forged).0, Fate::Kept);
+    assert!(house.to_client.is_empty(), "nobody has proven anything");
+    assert!(matches!(
+        house.client(path(2), &check(0, 6, false)).0,
+        Fate::Reply { .. }
+    ));
+    house.over.insert(username(1), 1);
+    assert_eq!(house.client(path(3), &check(1, 7, true)).0, Fate::Kept);
+    let told = std::mem::take(&mut house.to_client);
+    let [(at, answer)] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    let answer = Message::parse(answer).unwrap();
+    assert_eq!(*at, path(3), "where it asked first");
+    assert_eq!((answer.kind, answer.transaction), (Kind::Error, [7; 12]));
+    assert!(answer.is_from_owner_of(&password(1)));
+    assert!(house.links.is_empty() && house.closed.is_empty());
+    house.over.clear();
+    house.pass(TELL_FOR + Duration::from_secs(2));
     assert!(house.flows.is_empty());
 }
 

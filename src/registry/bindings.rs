@@ -1,13 +1,15 @@
 //! Calls that were answered: whose checks prove a client, and where its media goes. Signalling writes them before
 //! the answer leaves; the media port reads them, and the two meet nowhere else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use sluicegate_core::fleet::origin::{OriginId, Target};
+use sluicegate_core::rtc::flows::TELL_FOR;
 use sluicegate_core::rtc::record::Authorized;
 use sluicegate_core::rtc::sdp::{Check, Credentials};
 use sluicegate_core::stream::{Action, StreamUrl};
@@ -26,6 +28,16 @@ pub struct Bindings {
 struct Tables {
     calls: HashMap<String, Arc<Call>>,
     checks: HashMap<Box<[u8]>, Arc<Binding>>,
+    ended: Ended,
+}
+
+/// Bindings of calls that have ended, for [`TELL_FOR`]: a client that hears of the end of its call on one path asks on another,
+/// which may be that of a shard that never knew it.
+#[derive(Debug, Default)]
+struct Ended {
+    by_username: HashMap<Box<[u8]>, Arc<Binding>>,
+    /// All of them with the time at which they are forgotten, the oldest first.
+    order: VecDeque<(Instant, Arc<Binding>)>,
 }
 
 /// One answered call.
@@ -159,6 +171,25 @@ impl Call {
     }
 }
 
+impl Ended {
+    fn insert(&mut self, now: Instant, binding: Arc<Binding>) {
+        while self.order.len() >= MAX_ENDED
+            || self.order.front().is_some_and(|(until, _)| *until <= now)
+        {
+            let Some((_, oldest)) = self.order.pop_front() else {
+                break;
+            };
+            let known = self.by_username.get(&oldest.username);
+            if known.is_some_and(|known| Arc::ptr_eq(known, &oldest)) {
+                self.by_username.remove(&oldest.username);
+            }
+        }
+        let username = binding.username.clone();
+        self.by_username.insert(username, Arc::clone(&binding));
+        self.order.push_back((now + TELL_FOR, binding));
+    }
+}
+
 impl Bindings {
     /// Takes a call that has its row in `session`, with its checks.
     pub fn insert(self: &Arc<Self>, call: Arc<Call>, session: u64) -> Bound {
@@ -223,6 +254,16 @@ impl Bindings {
     /// The binding of a username.
     pub fn binding(&self, username: &[u8]) -> Option<Arc<Binding>> {
         self.read().checks.get(username).cloned()
+    }
+
+    /// Remembers for [`TELL_FOR`] that a call has ended for its client too, with how that client proves itself.
+    pub fn has_ended(&self, now: Instant, binding: Arc<Binding>) {
+        self.write().ended.insert(now, binding);
+    }
+
+    /// The binding that a username had, if its call has ended lately.
+    pub fn ended(&self, username: &[u8]) -> Option<Arc<Binding>> {
+        self.read().ended.by_username.get(username).cloned()
     }
 
     /// Some shard or connection has a socket for a transport of this call: its client has proven itself here.
@@ -317,6 +358,8 @@ impl Drop for Bound {
     }
 }
 
+/// Maximum bindings that are remembered of calls that have ended; beyond it the oldest is forgotten sooner.
+const MAX_ENDED: usize = 16_384;
 /// No shard has its socket.
 const NO_SHARD: usize = usize::MAX;
 
@@ -364,6 +407,31 @@ mod tests {
         assert!(bindings.binding(b"o:d").is_some());
         drop(other);
         assert!(bindings.is_empty());
+    }
+
+    #[test]
+    fn an_ended_call_is_remembered_for_a_while_with_bounds() {
+        let bindings = Arc::new(Bindings::default());
+        let bound = bindings.insert(call("a", vec![check("o:c")]), 1);
+        let binding = bindings.binding(b"o:c").unwrap();
+        drop(bound);
+        assert!(bindings.ended(b"o:c").is_none(), "it may go on elsewhere");
+        let began = Instant::now();
+        bindings.has_ended(began, binding);
+        let is_known = |username: &str| bindings.ended(username.as_bytes()).is_some();
+        assert!(is_known("o:c"));
+        let other = call("b", Vec::new());
+        for number in 1..MAX_ENDED {
+            let check = check(&format!("o:{number}"));
+            bindings.has_ended(began, Arc::new(Binding::new(Arc::clone(&other), &check)));
+        }
+        assert!(is_known("o:c") && is_known("o:1"));
+        let one_more = Arc::new(Binding::new(Arc::clone(&other), &check("o:x")));
+        bindings.has_ended(began, one_more);
+        assert!(!is_known("o:c") && is_known("o:1") && is_known("o:x"));
+        let later = Arc::new(Binding::new(other, &check("o:y")));
+        bindings.has_ended(began + TELL_FOR, later);
+        assert!(!is_known("o:1") && !is_known("o:x") && is_known("o:y"));
     }
 
     #[test]

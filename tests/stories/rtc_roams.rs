@@ -61,6 +61,18 @@ async fn a_hundred_roams_leave_one_socket_towards_the_origin() {
         }
     });
     assert!(told.await.is_ok(), "the call is over");
+    // A browser tries once more from another port, which may be a shard's that never knew the call.
+    for attempt in 0..16 {
+        let client = UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
+        client
+            .connect(house.at.rtc)
+            .await
+            .expect("a socket of ours");
+        let answer = check(&client, CHECK, &mut transaction).await;
+        assert_eq!(answer, Some(Kind::Error), "attempt {attempt}");
+    }
     assert!(house.proxy.sessions().is_empty() && house.proxy.registry().bindings().is_empty());
 }
 

@@ -147,6 +147,29 @@ impl Flows {
         }
     }
 
+    /// Takes the answer to [`Event::Lookup`] where the call of this username has ended. Its client is told so for a while, on
+    /// the path on which it asks now too.
+    pub fn found_over(&mut self, now: Instant, username: &[u8], found: Found) {
+        let question = self.unknown.answered(username);
+        if !self.by_username.contains_key(username) {
+            let mut flow = Flow::new(now, username, found);
+            flow.stage = Stage::Over {
+                until: now + TELL_FOR,
+            };
+            self.insert(flow);
+        }
+        self.arm(now);
+        let Some(mut question) = question else { return };
+        let (path, data) = (question.path, &mut question.datagram);
+        if self.by_username.contains_key(username)
+            && let Fate::Reply { len } = self.handle(now, Input::Client { path, data })
+        {
+            data.truncate(len);
+            let data = std::mem::take(data);
+            self.outputs.push_back(Output::ToClient { path, data });
+        }
+    }
+
     /// Notes that there are new bindings: a username that was unknown may be known now.
     pub fn bindings_changed(&mut self) {
         self.unknown.forget_absent();
@@ -569,7 +592,8 @@ fn reply(data: &mut [u8], answer: &[u8]) -> Fate {
 
 /// How often deadlines are checked; each of them is a matter of seconds.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// A client sends a check at least every two and a half seconds, so within this time each hears of the end.
-const TELL_FOR: Duration = Duration::from_secs(8);
+/// How long the client of a call that has ended is told so. It sends a check at least every two and a half seconds, so within
+/// this time each hears of the end.
+pub const TELL_FOR: Duration = Duration::from_secs(8);
 /// How long the shell may take to open a socket before it is asked again.
 const OPEN_AGAIN: Duration = Duration::from_millis(250);

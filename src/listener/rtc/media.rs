@@ -101,17 +101,28 @@ impl Media {
     }
 
     fn found(&mut self, now: Instant, username: &[u8], binding: Option<Arc<Binding>>) {
-        let found = binding.map(|binding| {
-            self.next += 1;
-            let found = Found {
-                call: self.next,
-                password: binding.password.clone(),
+        self.next += 1;
+        let call = self.next;
+        let found = |binding: &Binding| Found {
+            call,
+            password: binding.password.clone(),
+        };
+        let Some(binding) = binding else {
+            return match self.proxy.registry().bindings().ended(username) {
+                Some(ended) => self.flows.found_over(now, username, found(&ended)),
+                None => self.flows.found(now, username, None),
             };
-            let row = self.proxy.sessions().row(binding.call.session());
-            self.heard.insert(self.next, Heard { binding, row });
-            found
-        });
-        self.flows.found(now, username, found);
+        };
+        let found = found(&binding);
+        let row = self.proxy.sessions().row(binding.call.session());
+        self.heard.insert(call, Heard { binding, row });
+        self.flows.found(now, username, Some(found));
+    }
+
+    /// Ends the flow of a call and tells its client, on whichever shard it asks.
+    fn end(&mut self, now: Instant, binding: Arc<Binding>) {
+        self.flows.end(now, &binding.username);
+        self.proxy.registry().bindings().has_ended(now, binding);
     }
 
     /// The binding of a call whose client has proven itself, with its row; a call of another proxy is taken.
@@ -149,13 +160,13 @@ impl Media {
         }
     }
 
-    fn connect(&mut self, now: Instant, flow: FlowId, binding: &Binding, links: &mut Links) {
+    fn connect(&mut self, now: Instant, flow: FlowId, binding: &Arc<Binding>, links: &mut Links) {
         let call = &binding.call;
         match links.open(call.media) {
             Ok(link) => self.link(now, flow, link, links, binding),
             Err(error) => {
                 warn!(session = call.session(), origin = %call.origin, %error, "no socket towards the origin");
-                self.flows.end(now, &binding.username);
+                self.end(now, Arc::clone(binding));
                 if let Some(row) = self.proxy.sessions().row(call.session()) {
                     row.end(EndReason::OriginError);
                 }
@@ -225,7 +236,14 @@ impl Media {
         }
     }
 
-    fn closed(&mut self, call: u64, link: Option<LinkId>, account: Account, reason: Closed) {
+    fn closed(
+        &mut self,
+        now: Instant,
+        call: u64,
+        link: Option<LinkId>,
+        account: Account,
+        reason: Closed,
+    ) {
         let Some(call) = self.heard.remove(&call) else {
             return;
         };
@@ -241,7 +259,13 @@ impl Media {
             // After an ICE restart, or a change to TCP, the call goes on by another.
             Closed::Idle if self.proxy.registry().bindings().is_open(&call.binding.call) => {}
             Closed::Idle => row.end(EndReason::ClientIdle),
-            Closed::Refused => row.end(EndReason::OriginClosed),
+            Closed::Refused => {
+                row.end(EndReason::OriginClosed);
+                self.proxy
+                    .registry()
+                    .bindings()
+                    .has_ended(now, call.binding);
+            }
         }
     }
 }
@@ -272,7 +296,7 @@ impl Driver for Media {
                 if let Some(link) = link {
                     links.close(link);
                 }
-                self.closed(call, link, account, reason);
+                self.closed(now, call, link, account, reason);
             }
             Event::Lookup { username, client } => self.look_up(now, username, client),
             Event::Open {
@@ -326,7 +350,7 @@ impl Driver for Media {
             if goes_on {
                 self.flows.leave(now, &binding.username);
             } else {
-                self.flows.end(now, &binding.username);
+                self.end(now, binding);
             }
         }
     }
