@@ -54,6 +54,24 @@ async fn watch(
     .await;
 }
 
+/// The playlist as VLC gets it: where it begins, and what it lists.
+async fn as_vlc_sees_it(house: &House) -> (u64, Vec<String>) {
+    let request = format!(
+        "GET {LIST} HTTP/1.1\r\nHost: p\r\nUser-Agent: VLC/3.0.24 LibVLC/3.0.24\r\nConnection: close\r\n\r\n"
+    );
+    let (status, text) = talk(house.at.http, &request).await;
+    assert!(status == 200 && !text.contains("EXT-X-GAP"), "{text}");
+    let mut lines = text.lines();
+    let first = lines.find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"));
+    let first = first.and_then(|first| first.parse().ok());
+    let name = |line: &str| line.split('?').next().map(str::to_owned);
+    let listed = lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(name)
+        .collect();
+    (first.expect("a number"), listed)
+}
+
 const LIST: &str = "/live/a.m3u8";
 
 #[tokio::test]
@@ -84,6 +102,8 @@ async fn a_playlist_goes_on_with_gaps_and_then_at_another_origin() {
         "nothing of it can be had"
     );
     assert!(second.count(LIST) > 0, "it was asked meanwhile");
+    let (first_of_vlc, listed) = as_vlc_sees_it(&house).await;
+    assert!(first_of_vlc >= 111 && listed.is_empty(), "{listed:?}");
     let gap = format!("/live/{}", viewer.listed.last().expect("a gap").0);
     let asked = second.targets().len();
     assert_eq!(get(house.at.http, &gap).await.0, 404);
@@ -105,6 +125,8 @@ async fn a_playlist_goes_on_with_gaps_and_then_at_another_origin() {
     .await;
     assert_eq!(viewer.discontinuities, 1);
     let back = viewer.end;
+    let expected = (back - 1, vec!["b-0.ts".to_owned()]);
+    assert_eq!(as_vlc_sees_it(&house).await, expected);
     let segment = format!("/live/{}", viewer.uri("b-0.ts").expect("listed"));
     assert_eq!(
         get(house.at.http, &segment).await,

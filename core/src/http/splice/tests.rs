@@ -175,6 +175,60 @@ fn a_stream_that_is_away_grows_by_a_gap_a_target_duration() {
 }
 
 #[test]
+fn a_player_that_knows_no_gaps_is_listed_what_follows_the_last() {
+    let old = Packager {
+        window: 3,
+        ..Packager::new("a", 10)
+    };
+    let new = Packager {
+        window: 3,
+        ..Packager::new("b", 0)
+    };
+    let away = lose(None, &old.made(5), 1_000);
+    let of = |listing: Listing| listed(&listing.without_gaps().text());
+    for (now, first) in [(1_000, 15), (3_000, 16), (9_000, 19)] {
+        let all = away.away(now, |_| false).unwrap();
+        let expected = format!("#EXT-X-MEDIA-SEQUENCE:{first} #EXT-X-DISCONTINUITY-SEQUENCE:0 ");
+        assert_eq!(of(all), expected, "at {now}");
+    }
+    // Where the origin lives, its player has what it listed all the same.
+    let moved = away.away(3_000, |_| true).unwrap();
+    assert_eq!(
+        of(moved),
+        "#EXT-X-MEDIA-SEQUENCE:16 #EXT-X-DISCONTINUITY-SEQUENCE:0 "
+    );
+    let spliced = found(&away, &new.made(1), 3_100).unwrap();
+    let rows = [
+        (
+            1,
+            "#EXT-X-MEDIA-SEQUENCE:16 #EXT-X-DISCONTINUITY-SEQUENCE:0 #EXT-X-DISCONTINUITY #EXTINF:2.000, b-0.ts ",
+        ),
+        (
+            2,
+            "#EXT-X-MEDIA-SEQUENCE:16 #EXT-X-DISCONTINUITY-SEQUENCE:0 #EXT-X-DISCONTINUITY #EXTINF:2.000, b-0.ts #EXTINF:2.001, b-1.ts ",
+        ),
+    ];
+    for (made, expected) in rows {
+        let text = new.made(made).text();
+        let media = Media::read(&text).unwrap();
+        let listing = spliced.on(&media, |_| false);
+        assert_eq!(of(listing), expected, "{made} made");
+    }
+    // Without a gap nothing changes.
+    let text = new.made(5).text();
+    let media = Media::read(&text).unwrap();
+    let listing = spliced.on(&media, |_| false);
+    assert_eq!(of(listing.clone()), listed(&listing.text()));
+    // A break that is no longer listed counts.
+    let again = lose(Some(&spliced), &new.made(1), 9_000);
+    let all = again.away(11_000, |_| false).unwrap();
+    assert_eq!(
+        of(all),
+        "#EXT-X-MEDIA-SEQUENCE:18 #EXT-X-DISCONTINUITY-SEQUENCE:1 "
+    );
+}
+
+#[test]
 fn another_origin_goes_on_behind_one_discontinuity() {
     let old = Packager {
         window: 3,
@@ -645,6 +699,20 @@ impl Viewer {
         assert!(end >= self.end, "end {end} after {}: {text}", self.end);
         (self.first, self.end) = (list.media_sequence, end);
     }
+
+    /// Reads the same playlist as a player gets it that knows no gaps: the end of it, under the same numbers.
+    fn sees_the_end_in(&self, text: &str) {
+        let (_, list) = m3u8_rs::parse_media_playlist(text.as_bytes()).expect("a playlist");
+        assert!(!text.contains("#EXT-X-GAP"), "{text}");
+        let mut breaks = list.discontinuity_sequence;
+        for (number, segment) in (list.media_sequence..).zip(&list.segments) {
+            breaks += u64::from(segment.discontinuity);
+            let named = (segment.uri.clone(), breaks);
+            assert_eq!(self.known.get(&number), Some(&named), "{number}: {text}");
+        }
+        let end = list.media_sequence + list.segments.len() as u64;
+        assert_eq!(end, self.end, "{text}");
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -718,11 +786,14 @@ proptest! {
             }
             let text = origin.text();
             let shown = match &splice {
-                None => text,
-                Some(splice) if is_away => splice.away(now, |_| reaches).unwrap().text(),
-                Some(splice) => splice.on(&Media::read(&text).unwrap(), |_| reaches).text(),
+                None => None,
+                Some(splice) if is_away => splice.away(now, |_| reaches),
+                Some(splice) => Some(splice.on(&Media::read(&text).unwrap(), |_| reaches)),
             };
-            viewer.see(&shown);
+            viewer.see(&shown.as_ref().map_or(text, Listing::text));
+            if let Some(shown) = shown {
+                viewer.sees_the_end_in(&shown.without_gaps().text());
+            }
             shown_at = now;
         }
     }

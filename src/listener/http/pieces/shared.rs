@@ -280,6 +280,7 @@ impl PieceRequest {
                 (None, false) => "",
             },
             reported: self.reported().is_some(),
+            gaps: !self.knows_no_gaps(),
         };
         if self.is_for_one(&by.origin) {
             return None;
@@ -307,6 +308,9 @@ impl PieceRequest {
         let shape = sharing::shape(&self.ask.head.target);
         let (origin, stream, base) = (&by.origin, &by.stream, &self.wanted.base);
         let mut viewer = by.viewer.to_owned();
+        if !by.gaps {
+            viewer.push_str("\nwithout gaps");
+        }
         if let Some(reported) = self.reported() {
             viewer.push('\n');
             viewer.push_str(reported);
@@ -347,13 +351,19 @@ struct LikeBy {
     stream: StreamUrl,
     viewer: &'static str,
     reported: bool,
+    /// Whether its player may be listed gaps.
+    gaps: bool,
 }
 
 impl Like {
     /// Whether it is that of anybody's request for `stream`, where `origin` is asked.
     pub(super) fn is_anybodys(&self, stream: &StreamUrl, origin: &OriginId) -> bool {
         let by = &self.by;
-        by.stream == *stream && by.origin == *origin && by.viewer.is_empty() && !by.reported
+        by.stream == *stream
+            && by.origin == *origin
+            && by.viewer.is_empty()
+            && !by.reported
+            && by.gaps
     }
 
     fn names(&self) -> [&str; 2] {

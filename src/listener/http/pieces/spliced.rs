@@ -301,7 +301,7 @@ impl PieceRequest {
             playlist.is_held(now);
         }
         match away.or_else(|| splice.on(&listed, now, reaches)) {
-            Some(listing) => Shown::Spliced(splice, listing),
+            Some(listing) => Shown::Spliced(splice, self.without_unknown(listing)),
             None => Shown::AsItIs,
         }
     }
@@ -370,7 +370,7 @@ impl PieceRequest {
                     sleep(Duration::from_millis(until - now)).await;
                 }
                 let listing = splice.away(now, |origin| self.reaches(origin))?;
-                return Some((Arc::new(splice), listing));
+                return Some((Arc::new(splice), self.without_unknown(listing)));
             }
             let _turn = playlist.turn.lock().await;
             if let Some(splice) = self.loss(&playlist, said, by) {
@@ -390,7 +390,21 @@ impl PieceRequest {
         let now = unix_time::millis();
         playlist.is_held(now);
         let listing = splice.away(now, |origin| self.reaches(origin))?;
-        Some((splice, listing))
+        Some((splice, self.without_unknown(listing)))
+    }
+
+    /// Whether the player is one that takes a gap for the end of the stream: VLC, and what is built on its library.
+    pub(super) fn knows_no_gaps(&self) -> bool {
+        let agent = self.ask.head.headers.text("user-agent");
+        self.kind == Piece::Playlist && agent.is_some_and(|agent| agent.contains(LIBVLC))
+    }
+
+    /// A playlist without what its player would take for the end.
+    fn without_unknown(&self, listing: Listing) -> Listing {
+        match self.knows_no_gaps() {
+            true => listing.without_gaps(),
+            false => listing,
+        }
     }
 
     /// Why a segment is not asked of another origin than the one that listed it, or counts as not there yet: it was lost with
@@ -731,6 +745,8 @@ pub(super) fn nothing() -> Prepared {
     Prepared::Whole(head, Bytes::from_static(NOTHING))
 }
 
+/// In the user agent of VLC 3 (`VLC/3.0.24 LibVLC/3.0.24`), which asks for gaps and ends where one is refused.
+const LIBVLC: &str = "LibVLC/";
 /// Why a viewer cannot go on with a new session.
 const NO_VARIANT: &str = "its origin does not have the playlist that its master playlist names";
 /// Sessions that are known at once: of a few hundred bytes each.
