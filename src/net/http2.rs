@@ -1,5 +1,5 @@
 //! HTTP/2 (RFC 9113) over a connection whose client agreed to it. Requests reach the same answers as those of HTTP/1.1, in
-//! the same shape: with a `Host`, and a target that is a path.
+//! the same shape: with a `Host`, and a target that is a path. Answers leave without what HTTP/1.1 would not send.
 //!
 //! All streams of a connection are served by its own task, so that they end with it. An answer that breaks off resets its
 //! stream; the others go on.
@@ -11,22 +11,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use hyper::http::Uri;
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::http::Body;
+use super::http::{Body, full};
 
 /// The answer to one request, and what cuts it off: a stream whose client takes nothing is not asked for more, so somebody
 /// else has to watch.
@@ -51,9 +52,10 @@ pub async fn serve<W, F, C>(
 {
     let streams = Streams::default();
     let service = service_fn(|request| {
+        let is_head = *request.method() == Method::HEAD;
         let Answering { answer, cut } = handle(as_http1(request));
         streams.next_is_cut_by(Box::pin(cut));
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move { Ok::<_, Infallible>(as_sent(answer.await, is_head)) }
     });
     let connection = Builder::new(streams.clone())
         .timer(TokioTimer::new())
@@ -115,6 +117,27 @@ fn serve_once<'a>(
         return Poll::Pending;
     }
     Poll::Ready(Step::Changed)
+}
+
+/// An answer as it leaves: to a HEAD (`is_head`), and with a status that has no content, it is a head alone (RFC 9110 §6.4.1).
+/// Hyper sees to that over HTTP/1.1 only, and clients take a frame of data there for an error.
+fn as_sent(mut answer: Response<Body>, is_head: bool) -> Response<Body> {
+    let is_empty = matches!(
+        answer.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    if !is_head && !is_empty {
+        return answer;
+    }
+    // What a GET would have brought (RFC 9110 §8.6).
+    let length = answer.body().size_hint().exact();
+    if let Some(length @ 1..) = length
+        && !is_empty
+    {
+        let headers = answer.headers_mut();
+        headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    answer.map(|_| full(Bytes::new()))
 }
 
 /// A request as the answers know it: without its scheme and authority, which is its host.
@@ -198,3 +221,60 @@ const SEND_BUFFER: usize = 64 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a client may stay that asks for nothing.
 const IDLE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_leaves_with_what_its_request_and_status_let_it_have() {
+        const TEXT: &str = "four";
+        let rows = [
+            ("a GET", 200, TEXT, None, false, None, false),
+            ("a HEAD", 200, TEXT, None, true, Some("4"), true),
+            ("a HEAD of a no", 404, TEXT, None, true, Some("4"), true),
+            (
+                "an origin's HEAD",
+                200,
+                "",
+                Some("9"),
+                true,
+                Some("9"),
+                true,
+            ),
+            (
+                "a HEAD of an unknown length",
+                200,
+                "",
+                None,
+                true,
+                None,
+                true,
+            ),
+            ("no content", 204, TEXT, None, false, None, true),
+            ("not modified", 304, TEXT, None, false, None, true),
+            (
+                "not modified, as a whole",
+                304,
+                "",
+                Some("9"),
+                true,
+                Some("9"),
+                true,
+            ),
+        ];
+        for (cause, status, body, said, is_head, length, alone) in rows {
+            let mut answer = Response::new(full(body));
+            *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+            if let Some(said) = said {
+                let said = HeaderValue::from_static(said);
+                answer.headers_mut().insert(CONTENT_LENGTH, said);
+            }
+            let sent = as_sent(answer, is_head);
+            let stated = sent.headers().get(CONTENT_LENGTH);
+            let stated = stated.map(|length| length.to_str().expect("a number"));
+            assert_eq!(stated, length, "{cause}");
+            assert_eq!(sent.body().is_end_stream(), alone, "{cause}");
+        }
+    }
+}

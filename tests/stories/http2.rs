@@ -1,12 +1,14 @@
 //! HTTP/2 at the ports of HTTP: streams without end beside each other, and what ends one of them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper::{Request, Response, Version};
+use hyper::header::CONTENT_LENGTH;
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sluicegate::sessions::EndReason;
 use tokio::task::JoinHandle;
@@ -14,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::house::{House, PATIENCE, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, say};
+use crate::http_pieces::{Packager, Reply};
 use crate::tls_client::Authority;
 
 /// A client with one connection.
@@ -24,8 +27,12 @@ struct Client {
 
 impl Client {
     async fn connect(authority: &Authority, house: &House) -> Self {
+        Self::connect_to(authority, house.at.http).await
+    }
+
+    async fn connect_to(authority: &Authority, at: SocketAddr) -> Self {
         let trust = authority.trusted_for(&["h2"]);
-        let stream = trust.connect(house.at.http).await.expect("a handshake");
+        let stream = trust.connect(at).await.expect("a handshake");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let (requests, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -37,9 +44,24 @@ impl Client {
     }
 
     async fn get(&mut self, path: &str) -> Response<Incoming> {
+        self.ask(Method::GET, path, &[]).await
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Incoming> {
         let request = Request::builder()
+            .method(method)
             .uri(format!("https://media.example{path}"))
-            .version(Version::HTTP_2)
+            .version(Version::HTTP_2);
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| {
+                request.header(*name, *value)
+            })
             .body(Empty::new())
             .expect("a request");
         let answer = timeout(PATIENCE, self.requests.send_request(request)).await;
@@ -167,4 +189,61 @@ async fn at_the_stop_a_client_is_told_and_may_finish() {
     drop(pull);
     let ended = timeout(Duration::from_secs(10), client.connection).await;
     assert!(ended.is_ok(), "the connection ends after its last stream");
+}
+
+/// The length that an answer states.
+fn stated(answer: &Response<Incoming>) -> Option<&str> {
+    let length = answer.headers().get(CONTENT_LENGTH)?;
+    Some(length.to_str().expect("a number"))
+}
+
+#[tokio::test]
+async fn an_answer_to_head_is_its_head() {
+    let authority = Authority::new();
+    let settings = format!(
+        "[http]\nhealth = true\n[[access]]\napp = \"guarded\"\ndecide = \"deny\"\n{}",
+        authority.settings()
+    );
+    let house = House::open(&settings).await;
+    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\na-1.ts\n";
+    let manifest = r#"<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period/></MPD>"#;
+    let answers = move |target: &str, head: &str| {
+        let mut reply = match target.split('?').next() {
+            Some("/live/a.m3u8") => Reply::ok("", playlist),
+            Some("/live/a.mpd") => Reply::ok("", manifest),
+            Some("/live/a-1.ts") => Reply::ok("", "x".repeat(1000)),
+            _ => Reply::missing(),
+        };
+        if head.starts_with("HEAD ") {
+            let end = reply.bytes.windows(4).position(|end| end == b"\r\n\r\n");
+            reply.bytes.truncate(end.expect("a head") + 4);
+        }
+        reply
+    };
+    let _origin = Packager::join(&house, "one", answers).await;
+    let rows = [
+        (house.at.http, "/live/a.m3u8", 200),
+        (house.at.http, "/live/a.mpd", 200),
+        (house.at.http, "/live/a-1.ts", 200),
+        (house.at.http, "/live/none.m3u8", 404),
+        (house.at.http, "/live/none.ts", 404),
+        (house.at.http, "/guarded/a.m3u8", 403),
+        (house.at.http, "/guarded/a.flv", 403),
+        (house.at.http, "/crossdomain.xml", 200),
+        (house.at.http, "/nothing.html", 404),
+        (house.at.http, "/livez", 200),
+        (house.at.api, "/rtc/v1/whip/?app=live&stream=a", 405),
+        (house.at.api, "/nothing", 404),
+        (house.at.system, "/nothing", 404),
+    ];
+    for (at, path, status) in rows {
+        let mut client = Client::connect_to(&authority, at).await;
+        let head = client.ask(Method::HEAD, path, &[]).await;
+        assert_eq!(head.status(), status, "{path}");
+        assert!(head.body().is_end_stream(), "{path}: its head is its end");
+        let whole = client.get(path).await;
+        if whole.status() == status && stated(&head).is_some() {
+            assert_eq!(stated(&head), stated(&whole), "{path}");
+        }
+    }
 }
