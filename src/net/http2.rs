@@ -1,5 +1,5 @@
 //! HTTP/2 (RFC 9113) over a connection whose client agreed to it. Requests reach the same answers as those of HTTP/1.1, in
-//! the same shape: with a `Host`, and a target that is a path. Answers leave without what HTTP/1.1 would not send.
+//! the same shape: with a `Host`, a target that is a path, and one `Cookie`. Answers leave without what HTTP/1.1 would not send.
 //!
 //! All streams of a connection are served by its own task, so that they end with it. An answer that breaks off resets its
 //! stream; the others go on.
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
 use hyper::http::Uri;
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
@@ -153,8 +153,23 @@ fn as_http1(mut request: Request<Incoming>) -> Request<Incoming> {
     if let Ok(uri) = Uri::try_from(path) {
         *request.uri_mut() = uri;
     }
+    join_cookies(request.headers_mut());
     *request.version_mut() = Version::HTTP_11;
     request
+}
+
+/// Makes one field of the cookies, which come apart to be compressed, as they are in HTTP/1.1 (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// A stream, from its request to the end of its answer.
@@ -275,6 +290,23 @@ mod tests {
             let stated = stated.map(|length| length.to_str().expect("a number"));
             assert_eq!(stated, length, "{cause}");
             assert_eq!(sent.body().is_end_stream(), alone, "{cause}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_joined_in_their_order() {
+        for (cookies, expected) in [
+            (&[][..], &[][..]),
+            (&["a=1; b=2"], &["a=1; b=2"]),
+            (&["a=1", "b=2; c=3", "d=4"], &["a=1; b=2; c=3; d=4"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for cookie in cookies {
+                headers.append(COOKIE, HeaderValue::from_static(cookie));
+            }
+            join_cookies(&mut headers);
+            let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
+            assert_eq!(joined, expected);
         }
     }
 }

@@ -11,6 +11,7 @@ use hyper::header::CONTENT_LENGTH;
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sluicegate::sessions::EndReason;
+use sluicegate_core::access::keys::line;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -245,5 +246,39 @@ async fn an_answer_to_head_is_its_head() {
         if whole.status() == status && stated(&head).is_some() {
             assert_eq!(stated(&head), stated(&whole), "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn cookies_that_came_apart_are_one_field() {
+    let authority = Authority::new();
+    let line = line("viewer", b"salt", "the-key");
+    let settings = format!(
+        "[[check]]\nname = \"viewers\"\nkind = \"keys\"\nkeys = [\"{line}\"]\n\
+         [[access]]\napp = \"keyed\"\nall = [\"viewers\"]\n{}",
+        authority.settings()
+    );
+    let house = House::open(&settings).await;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let origin = HttpOrigin::join(&house, "one", vec![say(answer)]).await;
+    let cookies = [
+        ("cookie", "lang=en"),
+        ("cookie", "key=the-key"),
+        ("cookie", "a=1; b=2"),
+    ];
+    let mut paths = Vec::new();
+    for app in ["live", "keyed"] {
+        paths.extend(["a.m3u8", "a-1.ts", "a.flv"].map(|name| format!("/{app}/{name}")));
+    }
+    for (index, path) in paths.iter().enumerate() {
+        let mut client = Client::connect(&authority, &house).await;
+        let answer = client.ask(Method::GET, path, &cookies).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let visit = origin.visit(index).await;
+        assert_eq!(
+            visit.all("cookie"),
+            ["lang=en; key=the-key; a=1; b=2"],
+            "{path}"
+        );
     }
 }
