@@ -104,8 +104,8 @@ enum Turned {
     Silent,
     #[error("it came without TLS, which this listener requires")]
     Plain {
-        /// It speaks HTTP, and was led to HTTPS.
-        over_http: bool,
+        /// It was refused. Otherwise it was led to HTTPS, or asked for nothing.
+        refused: bool,
     },
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -187,9 +187,8 @@ impl Entrance {
         // No word of a proxy stands for a certificate of its client.
         let hears = !tls.wants_certificates() && forwarded::believes(&self.trusted, client, peer);
         if self.require_tls && !hears {
-            Box::pin(tls.refuse(&mut stream, early, self.time_limit)).await;
-            let over_http = tls.speaks_http();
-            return Err(Turned::Plain { over_http });
+            let refused = Box::pin(tls.refuse(&mut stream, early, self.time_limit)).await;
+            return Err(Turned::Plain { refused });
         }
         Ok((Wire::Plain(stream), early))
     }
@@ -251,8 +250,8 @@ impl Turned {
             return match self {
                 Self::Invalid(_) | Self::Slow => Some("connection refused"),
                 // Browsers come so every day, and are led to HTTPS.
-                Self::Plain { over_http: true } => None,
-                Self::Plain { over_http: false } => {
+                Self::Plain { refused: false } => None,
+                Self::Plain { refused: true } => {
                     Some("connection refused: the client came without TLS")
                 }
                 Self::Closed(_) | Self::Handshake(_) | Self::Left(_) | Self::Silent => None,
@@ -402,9 +401,9 @@ mod tests {
             (bad(CertificateError::UnknownIssuer), "no authority"),
             (bad(CertificateError::BadSignature), "is not valid"),
             (of(Error::PeerIncompatible(incompatible)), "too old"),
-            (Turned::Plain { over_http: false }, "without TLS"),
+            (Turned::Plain { refused: true }, "without TLS"),
             (Turned::Slow, "connection refused"),
-            (Turned::Plain { over_http: true }, ""),
+            (Turned::Plain { refused: false }, ""),
             (
                 of(Error::AlertReceived(AlertDescription::BadCertificate)),
                 "",

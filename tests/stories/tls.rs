@@ -241,6 +241,9 @@ async fn where_tls_is_required_others_are_told_or_closed() {
             "{head}"
         );
         let request = "POST /rtc/v1/whip/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n";
+        let mut page = Viewer::send(at, request).await;
+        let head = page.head().await;
+        assert_eq!(header(&head, "access-control-allow-origin"), ["*"]);
         let (status, words) = talk(at, request).await;
         assert_eq!(
             (status, words.as_str()),
@@ -291,7 +294,9 @@ async fn a_trusted_proxys_word_for_tls_counts_where_that_is_required() {
             assert_eq!(place, [format!("https://media.example{target}")]);
         }
         proxy.more(request("DELETE", target, &without)).await;
-        assert!(proxy.head().await.starts_with("HTTP/1.1 403 "), "{target}");
+        let head = proxy.head().await;
+        assert!(head.starts_with("HTTP/1.1 403 "), "{target}: {head}");
+        assert_eq!(header(&head, "access-control-allow-origin"), ["*"]);
     }
     for target in ["/live/a.flv", "/live/a.m3u8"] {
         let mut proxy = Viewer::send(house.at.http, request("GET", target, &without)).await;

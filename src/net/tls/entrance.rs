@@ -113,23 +113,23 @@ impl TlsEntrance {
         self.clients.is_some()
     }
 
-    /// Whether clients speak HTTP.
-    pub const fn speaks_http(&self) -> bool {
-        matches!(self.words, Words::Http { .. })
-    }
-
     fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Refuses a client that came without TLS and has sent `early`.
-    pub async fn refuse(&self, socket: &mut TcpStream, early: Vec<u8>, time_limit: Duration) {
+    /// Refuses a client that came without TLS and has sent `early`, or leads it to TLS. Returns whether it was refused.
+    pub async fn refuse(
+        &self,
+        socket: &mut TcpStream,
+        early: Vec<u8>,
+        time_limit: Duration,
+    ) -> bool {
         let labels = HandshakeLabels {
             listener: self.name,
             outcome: "plain",
         };
         self.metrics.tls_handshakes.get_or_create(&labels).inc();
-        self.words.say(socket, early, time_limit).await;
+        self.words.say(socket, early, time_limit).await
     }
 
     /// Looks at the files of client authorities every two seconds, and at once on SIGHUP. Who came before stays; tickets of

@@ -10,6 +10,7 @@ use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::rtsp::message::{Message, Speaker, response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
+use tracing::info;
 
 use super::challenges::Challenges;
 use crate::net::entrance::Ends;
@@ -34,29 +35,33 @@ pub enum Words {
 }
 
 impl Words {
-    /// Hears a client out, which has sent `early`, and refuses it.
+    /// Hears a client out, which has sent `early`, and refuses it, or leads it to TLS. Returns whether it was refused. A client of
+    /// HTTP that asked for nothing was not: anybody may look whether a port is open.
     pub(super) async fn say(
         &self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
         early: Vec<u8>,
         time_limit: Duration,
-    ) {
+    ) -> bool {
         let hearing = async {
             let mut heard = early;
             loop {
                 match self.answer(&heard) {
                     Answer::Later => {}
                     Answer::Close => return None,
-                    Answer::Say(words) => return Some(words),
+                    Answer::Lead(words) => return Some((words, false)),
+                    Answer::Refuse(words) => return Some((words, true)),
                 }
                 if client.read_buf(&mut heard).await.ok()? == 0 {
                     return None;
                 }
             }
         };
-        if let Ok(Some(words)) = timeout(time_limit, hearing).await {
-            linger_close::say(client, &words, linger_close::TIME_LIMIT).await;
-        }
+        let Ok(Some((words, refused))) = timeout(time_limit, hearing).await else {
+            return !matches!(self, Self::Http { .. });
+        };
+        linger_close::say(client, &words, linger_close::TIME_LIMIT).await;
+        refused
     }
 
     fn answer(&self, heard: &[u8]) -> Answer {
@@ -66,7 +71,7 @@ impl Words {
                 Ok(Some((request, _))) => {
                     let challenges = challenges.as_ref();
                     let met = challenges.and_then(|pending| pending.answer(&request.target));
-                    Answer::Say(met.map_or_else(|| http(&request, *port), |met| meet(&met)))
+                    met.map_or_else(|| http(&request, *port), |met| Answer::Lead(meet(&met)))
                 }
                 Ok(None) => Answer::Later,
                 Err(_) => Answer::Close,
@@ -74,7 +79,7 @@ impl Words {
             Self::Rtsp => match Message::parse(heard, Speaker::Client) {
                 Ok(Some((request, _))) => {
                     let words = "Forbidden: only RTSP over TLS is served here; use rtsps://";
-                    Answer::Say(response(
+                    Answer::Refuse(response(
                         403,
                         words,
                         Some(&request),
@@ -91,7 +96,9 @@ impl Words {
 enum Answer {
     Close,
     Later,
-    Say(Vec<u8>),
+    /// What it asked for, or where that is.
+    Lead(Vec<u8>),
+    Refuse(Vec<u8>),
 }
 
 /// The answer to a challenge (RFC 8555 §8.3).
@@ -101,7 +108,7 @@ fn meet(answer: &str) -> Vec<u8> {
     format!("{head}Content-Length: {length}\r\n\r\n{answer}").into_bytes()
 }
 
-fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
+fn http(request: &RequestHead, port: Option<u16>) -> Answer {
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     let host = request.host().filter(|_| reads);
     let place = host.and_then(|host| location(host, &request.target, port));
@@ -110,29 +117,33 @@ fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
             "HTTP/1.1 301 Moved Permanently\r\nLocation: {place}\r\nContent-Length: 0\r\n\
              Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
         );
-        return head.into_bytes();
+        return Answer::Lead(head.into_bytes());
     }
     let words = "only HTTPS is served here\n";
     let head = format!(
         "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
+         Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n",
         words.len()
     );
     let body = if request.method == "HEAD" { "" } else { words };
-    [head.as_bytes(), body.as_bytes()].concat()
+    Answer::Refuse([head.as_bytes(), body.as_bytes()].concat())
 }
 
 /// What is said to a request that lacks the TLS which is required: a trusted proxy sent it on for a client that came to that
 /// without. It is sent to the usual port of HTTPS, since TLS is the proxy's to serve.
-/// `usual` is the folder of a web server in front that says none.
+/// `usual` is the folder of a web server in front that says none. A refusal is logged.
 pub fn lacking<B>(request: &Request<B>, ends: Ends, usual: &BasePath) -> Option<Response<Body>> {
     let headers = request.headers();
     if !ends.lacks_tls(forwarded::told_secure(headers)) {
         return None;
     }
-    let refusal = text(StatusCode::FORBIDDEN, "only HTTPS is served here");
+    let refuse = || {
+        let (client, method) = (ends.client, request.method());
+        info!(%client, %method, "request refused: a trusted proxy sent it on for a client that came without TLS");
+        open_to_all(text(StatusCode::FORBIDDEN, "only HTTPS is served here"))
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Some(refusal);
+        return Some(refuse());
     }
     let told = headers
         .get("x-forwarded-host")
@@ -149,13 +160,20 @@ pub fn lacking<B>(request: &Request<B>, ends: Ends, usual: &BasePath) -> Option<
         Some(HTTPS_PORT),
     );
     let Some(place) = place.and_then(|place| HeaderValue::try_from(place).ok()) else {
-        return Some(refusal);
+        return Some(refuse());
     };
     let mut response = text(StatusCode::MOVED_PERMANENTLY, "it is served by HTTPS");
-    let to = response.headers_mut();
-    to.insert(LOCATION, place);
-    to.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    Some(response)
+    response.headers_mut().insert(LOCATION, place);
+    Some(open_to_all(response))
+}
+
+/// Lets any page read an answer.
+fn open_to_all(mut response: Response<Body>) -> Response<Body> {
+    let any = HeaderValue::from_static("*");
+    response
+        .headers_mut()
+        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    response
 }
 
 /// Where the same is served over TLS; `None` if the client did not say whom it asks. Without a port of its own, HTTPS is
@@ -183,11 +201,13 @@ const HTTPS_PORT: u16 = 443;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     fn said(words: &Words, heard: &str) -> Option<String> {
         match words.answer(heard.as_bytes()) {
-            Answer::Say(words) => String::from_utf8(words).ok(),
+            Answer::Lead(words) | Answer::Refuse(words) => String::from_utf8(words).ok(),
             Answer::Close => None,
             Answer::Later => Some("later".to_owned()),
         }
@@ -332,6 +352,8 @@ mod tests {
             let told = refusal.as_ref().map(|refusal| {
                 let place = refusal.headers().get(LOCATION);
                 let place = place.map(|place| place.to_str().unwrap());
+                let open = refusal.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN);
+                assert!(open.is_some(), "{cause}: pages may read it");
                 (refusal.status().as_u16(), place)
             });
             assert_eq!(told, expected, "{cause}");
@@ -388,6 +410,55 @@ mod tests {
                 }
                 (answer, expected) => assert_eq!(answer.as_deref(), expected, "{cause}"),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_is_told_from_who_is_led_on() {
+        let challenges = Arc::new(Challenges::default());
+        let _pending = challenges.answer_with("token-1", "token-1.thumb");
+        let http = &Words::Http {
+            port: None,
+            challenges: Some(challenges),
+        };
+        for (cause, words, heard, refused) in [
+            ("reads", http, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", false),
+            (
+                "looks for a challenge",
+                http,
+                "GET /.well-known/acme-challenge/token-1 HTTP/1.1\r\nHost: h\r\n\r\n",
+                false,
+            ),
+            ("writes", http, "POST / HTTP/1.1\r\nHost: h\r\n\r\n", true),
+            (
+                "a preflight",
+                http,
+                "OPTIONS / HTTP/1.1\r\nHost: h\r\n\r\n",
+                true,
+            ),
+            (
+                "reads, and names no host",
+                http,
+                "GET / HTTP/1.0\r\n\r\n",
+                true,
+            ),
+            ("no HTTP", http, "\u{3}\r\n\r\n", false),
+            ("half a head", http, "GET / HT", false),
+            (
+                "RTSP",
+                &Words::Rtsp,
+                "OPTIONS rtsp://h/a RTSP/1.0\r\nCSeq: 7\r\n\r\n",
+                true,
+            ),
+            ("half of RTSP", &Words::Rtsp, "OPTIONS", true),
+            ("RTMP", &Words::Rtmp, "\u{3}", true),
+        ] {
+            let (mut ours, theirs) = tokio::io::duplex(1024);
+            let (_answer, mut sends) = tokio::io::split(theirs);
+            sends.shutdown().await.unwrap();
+            let limit = Duration::from_secs(1);
+            let told = words.say(&mut ours, heard.as_bytes().to_vec(), limit).await;
+            assert_eq!(told, refused, "{cause}");
         }
     }
 }
