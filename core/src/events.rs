@@ -51,7 +51,7 @@ pub struct Event {
     pub kind: Kind,
     /// What happened.
     pub news: News,
-    /// How often it happened: refusals of one address within one minute are one event.
+    /// How often it happened: refusals of one address for one stream within one minute are one event.
     pub count: u64,
 }
 
@@ -60,8 +60,9 @@ pub struct Event {
 pub struct Events {
     last: u64,
     kinds: BTreeMap<Kind, VecDeque<Event>>,
-    /// The event of each address that was refused in this minute, by its number.
-    refused: BTreeMap<String, u64>,
+    /// The event of each address that was refused in this minute, and of the stream that it asked for, by its number. Streams for
+    /// which there is no room have one together.
+    refused: BTreeMap<(String, Option<String>), u64>,
     minute: u64,
 }
 
@@ -139,15 +140,20 @@ impl Events {
         self.last
     }
 
-    /// Counts a refusal with an earlier one of the same address in the same minute; `None` if it is the first.
+    /// Counts a refusal with an earlier one of the same address and stream in the same minute; `None` if it is the first.
     fn refused_again(&mut self, at: u64, news: &News) -> Option<Event> {
         let minute = at / MINUTE;
         if minute != self.minute {
             self.minute = minute;
             self.refused.clear();
         }
+        let own = (news.client.clone(), Some(news.stream.clone()));
+        let (key, room) = match self.has_room_for(&own) {
+            true => (own, MOST_EVENTS),
+            false => ((own.0, None), 2 * MOST_EVENTS),
+        };
         let kept = self.kinds.entry(Kind::Refused).or_default();
-        if let Some(number) = self.refused.get(&news.client)
+        if let Some(number) = self.refused.get(&key)
             && let Ok(found) = kept.binary_search_by_key(number, |event| event.number)
             && let Some(event) = kept.get_mut(found)
         {
@@ -155,11 +161,19 @@ impl Events {
             event.news = news.clone();
             return Some(event.clone());
         }
-        // Beyond this many addresses in a minute, each refusal is an event.
-        if self.refused.len() < MOST_EVENTS {
-            self.refused.insert(news.client.clone(), self.last + 1);
+        // In a minute in which so many addresses were refused, each further one's refusals are an event each.
+        if self.refused.len() < room {
+            self.refused.insert(key, self.last + 1);
         }
         None
+    }
+
+    /// Whether the refusals of an address for a stream have an event of their own, or may have one.
+    fn has_room_for(&self, own: &(String, Option<String>)) -> bool {
+        let known = self.refused.range((own.0.clone(), None)..);
+        let streams = known.take_while(|((client, _), _)| *client == own.0);
+        self.refused.contains_key(own)
+            || (self.refused.len() < MOST_EVENTS && streams.count() < MOST_STREAMS)
     }
 }
 
@@ -175,6 +189,9 @@ pub const MOST_EVENTS: usize = 2_000;
 /// Maximum characters of a text in an event; names may be longer.
 const LONGEST_TEXT: usize = 300;
 const MINUTE: u64 = 60_000;
+/// Streams for which one address has events of its refusals in a minute: a page of cameras, or a few players behind one address.
+/// One that tries names by the thousand would push everything else out.
+const MOST_STREAMS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +231,46 @@ mod tests {
     }
 
     #[test]
+    fn refusals_of_one_address_keep_each_stream_that_was_asked_for() {
+        let mut events = Events::default();
+        let asks = |client: &str, stream: &str, what: &str| News {
+            stream: stream.to_owned(),
+            what: what.to_owned(),
+            ..from(client)
+        };
+        let rows = [
+            ("a", "v/live/one", "the first no", 1, 1),
+            ("a", "v/live/two", "another", 2, 1),
+            ("b", "v/live/one", "a neighbour's", 3, 1),
+            ("a", "v/live/one", "the second no", 1, 2),
+            ("a", "", "of none", 4, 1),
+        ];
+        for (client, stream, what, number, count) in rows {
+            let event = events.note(0, Kind::Refused, asks(client, stream, what));
+            assert_eq!((event.number, event.count), (number, count), "{what}");
+            assert_eq!(event.news, asks(client, stream, what));
+        }
+
+        // Who tries names takes the room of a few, and of those it tried last one.
+        let tried = 2 * MOST_STREAMS as u64;
+        let before = events.newest();
+        for number in 0..tried {
+            let name = format!("v/live/{number}");
+            let event = events.note(0, Kind::Refused, asks("c", &name, ""));
+            assert_eq!(event.news.stream, name);
+        }
+        let kept: Vec<_> = events
+            .of(Kind::Refused)
+            .filter(|event| event.number > before)
+            .map(|event| (event.news.stream.as_str(), event.count))
+            .collect();
+        assert_eq!(kept.len(), MOST_STREAMS + 1);
+        assert_eq!(kept[0], ("v/live/0", 1));
+        let newest = format!("v/live/{}", tried - 1);
+        assert_eq!(kept[MOST_STREAMS], (newest.as_str(), MOST_STREAMS as u64));
+    }
+
+    #[test]
     fn each_kind_keeps_its_newest_and_a_flood_of_one_hides_no_other() {
         let mut events = Events::default();
         events.note(0, Kind::Audit, from("operator"));
@@ -226,7 +283,7 @@ mod tests {
             events.of(Kind::Refused).last().map(|event| event.at),
             Some(9_999)
         );
-        assert!(events.refused.len() <= MOST_EVENTS);
+        assert!(events.refused.len() <= 2 * MOST_EVENTS);
         assert_eq!(events.newest(), 10_001);
     }
 

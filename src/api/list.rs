@@ -111,7 +111,7 @@ pub struct Event {
     pub client: Option<String>,
     /// In words.
     pub what: String,
-    /// How often: refusals of one address within one minute are one event.
+    /// How often: refusals of one address for one stream within one minute are one event.
     pub count: u64,
 }
 
