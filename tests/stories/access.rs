@@ -350,6 +350,39 @@ async fn who_began_a_call_by_its_token_shows_it_with_every_request_about_it() {
     assert_eq!(status, 200, "nobody knows its resource but who began it");
 }
 
+#[tokio::test]
+async fn whip_and_whep_are_judged_by_a_cookie() {
+    let (house, _folder) = guarded("take_out = true").await;
+    let origin = CallOrigin::start().await;
+    house.register_with("one", &origin.endpoints());
+    let offer = call::sdp("abcd");
+    let one = format!("Cookie: lang=en; key={KEY}\r\n");
+    let apart = format!("Cookie: lang=en\r\nCookie: key={KEY}\r\n");
+    for (target, cookies) in [
+        ("/rtc/v1/whip/?app=live&stream=a", &one),
+        ("/rtc/v1/whep/?app=live&stream=a", &one),
+        ("/rtc/v1/whip/?app=live&stream=b", &apart),
+    ] {
+        let headers = format!("Content-Type: application/sdp\r\n{cookies}");
+        let (status, head, body) =
+            call::ask_with(house.at.api, "POST", target, &headers, &offer).await;
+        assert_eq!(status, 201, "{target}: {body}");
+        let resource = call::location(&head);
+        let headers = format!("Content-Type: application/trickle-ice-sdpfrag\r\n{cookies}");
+        let patch = call::fragment("efgh");
+        let (status, ..) = call::ask_with(house.at.api, "PATCH", &resource, &headers, &patch).await;
+        assert_eq!(status, 200, "{target}");
+        let (status, ..) = call::ask_with(house.at.api, "DELETE", &resource, cookies, "").await;
+        assert_eq!(status, 200, "{target}");
+    }
+    let whole = origin.whole();
+    assert_eq!(whole.len(), 9, "three requests about each call");
+    for request in whole {
+        assert!(request.contains("lang=en"), "it is the origin's: {request}");
+        assert!(!request.contains(KEY), "it was used up here: {request}");
+    }
+}
+
 /// What an SRT caller with this stream id is told: the reason of a rejection as it is on the wire.
 async fn called(house: &House, id: &str) -> Option<u32> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");

@@ -26,7 +26,7 @@ pub struct Credentials {
     pub bearer: Option<Box<str>>,
     /// The user and password of `Authorization: Basic` (RFC 7617).
     pub basic: Option<Basic>,
-    /// The `Cookie` field, which may hold what belongs to others.
+    /// The `Cookie` field, or several joined as one, which may hold what belongs to others.
     pub cookie: Option<Box<str>>,
     /// Who an SRT caller says that it is.
     pub srt: Option<SrtUser>,

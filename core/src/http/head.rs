@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::base::FORWARDED_PREFIX;
+use crate::access::credentials::Credentials;
 use crate::access::question::UsedHeader;
 
 /// The head of a request, with its target in origin form.
@@ -117,6 +118,33 @@ impl RequestHead {
         }
         head.headers.forward(client, self.host());
         head
+    }
+
+    /// What the client of this request showed, with the `target` that it asked for and the name in its certificate. What it says of
+    /// its page and its program counts where `asks_backends`.
+    pub fn credentials(
+        &self,
+        target: &str,
+        client: &Forwarded,
+        identity: Option<&str>,
+        asks_backends: bool,
+    ) -> Option<Box<Credentials>> {
+        let (scheme, host) = self.asked_at(client);
+        let lines = self.headers.all("cookie");
+        let cookies: Vec<&str> = lines.filter_map(|line| str::from_utf8(line).ok()).collect();
+        let shown = Credentials::of_target(target)
+            .at(scheme, host)
+            .with_authorization(self.headers.text("authorization"))
+            .with_cookie(Some(&cookies.join("; ")))
+            .with_certificate(identity);
+        let shown = match asks_backends {
+            true => shown.with_surroundings(
+                self.headers.text("referer"),
+                self.headers.text("user-agent"),
+            ),
+            false => shown,
+        };
+        shown.boxed()
     }
 
     /// Takes out the headers in which a client showed who it is.

@@ -21,7 +21,7 @@ impl Ask<'_> {
     /// The refusal.
     pub(super) async fn judge(&self, call: &Call) -> Result<(), Refused> {
         if call.authorized == Authorized::No {
-            // The path of its resource holds 128 random bits, and nothing else was shown.
+            // The path of its resource holds 128 random bits, and no `Authorization` was shown.
             return Ok(());
         }
         let shown = self.credentials(&self.head.target);
@@ -34,42 +34,41 @@ impl Ask<'_> {
         {
             return Ok(());
         }
+        let judged = self.proxy.judge_request(&self.about(call, shown)).await;
+        judged.map_err(|refusal| refused(&refusal))
+    }
+
+    /// A request about a call, for the gate.
+    fn about(&self, call: &Call, credentials: Option<Box<Credentials>>) -> Request {
+        let row = self.proxy.sessions().row(call.session());
         let asked = row.as_ref().and_then(|row| row.asked());
-        let request = Request {
+        Request {
             stream: asked.unwrap_or(&call.stream).clone(),
             action: call.action,
             protocol: Protocol::WebRtc,
             client: self.client(),
             by_way_of: Request::way(self.client(), self.ends.peer),
             bond: None,
-            credentials: shown,
-        };
-        let judged = self.proxy.judge_request(&request).await;
-        judged.map_err(|refusal| refused(&refusal))
+            credentials,
+        }
     }
 
     /// What the client showed.
     pub(super) fn credentials(&self, target: &str) -> Option<Box<Credentials>> {
-        let forwarded = self.forwarded();
-        let (scheme, host) = self.head.asked_at(&forwarded);
-        let headers = &self.head.headers;
-        let shown = Credentials::of_target(target)
-            .at(scheme, host)
-            .with_authorization(headers.text("authorization"))
-            .with_certificate(self.identity.as_ref().map(Identity::name));
-        let shown = match self.proxy.asks_backends() {
-            true => shown.with_surroundings(headers.text("referer"), headers.text("user-agent")),
-            false => shown,
-        };
-        shown.boxed()
+        let identity = self.identity.as_ref().map(Identity::name);
+        let (forwarded, asks) = (self.forwarded(), self.proxy.asks_backends());
+        self.head.credentials(target, &forwarded, identity, asks)
     }
 
     /// The head of a request about a call, as the call's origin gets it.
     pub(super) fn head_about(&self, call: &Call) -> Cow<'_, RequestHead> {
-        match call.authorized {
-            Authorized::No | Authorized::Passed => Cow::Borrowed(&self.head),
-            Authorized::TakenOut => without(&self.head, &[UsedHeader::Authorization]),
+        // What its `Authorization` was worth is known of the call; whether cookies may pass, the rule says that counts now.
+        let mut used = self.proxy.headers_to_take_out(&self.about(call, None));
+        used.retain(|header| *header != UsedHeader::Authorization);
+        if call.authorized == Authorized::TakenOut {
+            used.push(UsedHeader::Authorization);
         }
+        without(&self.head, &used)
     }
 }
 

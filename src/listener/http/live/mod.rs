@@ -38,7 +38,7 @@ pub(super) use self::socket::close_socket;
 use self::watched::{greeting, refuse_viewer, watch, wish};
 pub(super) use self::watched::{greeting_of, recipe, refused_viewer};
 use super::super::turned_away;
-use super::client::{client_of, credentials_of};
+use super::client::client_of;
 use super::refusal::{Refused, offers_basic, send, send_away};
 use super::{Http, dialect_of, pieces};
 use crate::hub::{NotJoined, Wish};
@@ -264,7 +264,7 @@ pub(super) async fn open(
         client,
         by_way_of: Request::way(client, ends.peer),
         bond: None,
-        credentials: credentials_of(head, &forwarded, &head.target, identity, proxy),
+        credentials: head.credentials(&head.target, &forwarded, identity, proxy.asks_backends()),
     };
     let wish = wish(http, head, &request);
     let owners = owners(head, protocol, ends, proxy);

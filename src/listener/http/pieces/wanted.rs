@@ -18,7 +18,7 @@ use sluicegate_core::stream::{PlacementKey, StreamUrl};
 use super::named::{Named, may_ask, no_stream, was_listed};
 use super::shared::Like;
 use super::{PROTOCOL, folder_of, unlisted, unnamed};
-use crate::listener::http::client::{client_of, credentials_of};
+use crate::listener::http::client::client_of;
 use crate::listener::http::{Http, dialect_of, rewrite};
 use crate::listener::turned_away;
 use crate::net::entrance::Ends;
@@ -141,7 +141,7 @@ impl Wanted {
         }
         Ok(Self {
             client,
-            credentials: credentials_of(head, &forwarded, &target, identity, proxy),
+            credentials: head.credentials(&target, &forwarded, identity, proxy.asks_backends()),
             shown: shown.map(Into::into),
             link,
             is_listed,
