@@ -20,6 +20,11 @@ pub fn of_request<B>(request: &Request<B>) -> Result<RequestHead, HeadError> {
     head.map(|(head, _)| head).ok_or(HeadError::StartLine)
 }
 
+/// The status with which a request is refused whose head breaks this rule.
+pub fn status_of(error: HeadError) -> StatusCode {
+    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
 /// A request with this head, which only lacks its body. Without a `Host` it is one of HTTP/1.0 (RFC 9112 §3.2).
 pub fn to_request(head: &RequestHead) -> Builder {
     let version = match head.host() {

@@ -228,8 +228,9 @@ impl<'a, F: Future<Output = ()> + Send + 'a> Executor<F> for Streams<'a> {
 
 /// Of one client at once: browsers ask for no more.
 const STREAMS: u32 = 100;
-/// Bytes of a request's header fields, as HTTP/2 counts them (RFC 9113 §6.5.2). Tokens are long.
-const HEADERS: u32 = 32 * 1024;
+/// Bytes of a request's header fields, as HTTP/2 counts them (RFC 9113 §6.5.2). Hyper refuses longer ones without a word of ours, so
+/// that these are more than a head may have.
+const HEADERS: u32 = 64 * 1024;
 /// Bytes of an answer that wait in this process while the client has no room: as much as a plain connection keeps.
 const SEND_BUFFER: usize = 64 * 1024;
 /// How often a silent client is asked whether it is there, and how long it may take to say so.

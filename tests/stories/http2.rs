@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH};
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sluicegate::sessions::EndReason;
@@ -15,7 +15,7 @@ use sluicegate_core::access::keys::line;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::house::{House, PATIENCE, until};
+use crate::house::{House, PATIENCE, talk, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, say};
 use crate::http_pieces::{Packager, Reply};
 use crate::tls_client::Authority;
@@ -245,6 +245,36 @@ async fn an_answer_to_head_is_its_head() {
         let whole = client.get(path).await;
         if whole.status() == status && stated(&head).is_some() {
             assert_eq!(stated(&head), stated(&whole), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused_in_the_same_words() {
+    let (authority, house) = open().await;
+    let rows = [
+        (house.at.http, "/live/a.m3u8"),
+        (house.at.http, "/live/a.flv"),
+        (house.at.api, "/rtc/v1/whep/?app=live&stream=a"),
+    ];
+    let words = "the head is longer than 16384 bytes\n";
+    for (at, path) in rows {
+        for length in [20_000, 40_000] {
+            let token = format!("Bearer {}", "x".repeat(length));
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: {token}\r\n\r\n"
+            );
+            let (status, said) = talk(at, &request).await;
+            assert_eq!((status, said.as_str()), (431, words), "{path}, {length}");
+            let mut client = Client::connect_to(&authority, at).await;
+            let answer = client
+                .ask(Method::GET, path, &[("authorization", &token)])
+                .await;
+            assert_eq!(answer.status(), 431, "{path}, {length}");
+            let open = answer.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN);
+            assert!(open.is_some(), "{path}, {length}: pages may read it");
+            let said = answer.into_body().collect().await.expect("words");
+            assert_eq!(said.to_bytes(), words, "{path}, {length}");
         }
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn answer(
         return Err(broken(StatusCode::METHOD_NOT_ALLOWED, rule));
     }
     let head = head::of_request(&request)
-        .map_err(|error| broken(StatusCode::BAD_REQUEST, error.to_string()))?;
+        .map_err(|error| broken(head::status_of(error), error.to_string()))?;
     if head.body() != RequestBody::None {
         let rule = "a pull has no body".to_owned();
         return Err(broken(StatusCode::BAD_REQUEST, rule));

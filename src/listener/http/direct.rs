@@ -24,6 +24,7 @@ use super::pieces::{self, PieceAsk};
 use super::ready::{self, Answer, Ready, USUAL_HEAD};
 use super::{Http, refusal, route};
 use crate::net::entrance::Ends;
+use crate::net::head::status_of;
 use crate::net::http::{Body, BoxError};
 use crate::net::patience::Wait;
 use crate::net::wire::Wire;
@@ -175,8 +176,7 @@ fn is_a_challenge(http: &Http, head: &RequestHead) -> bool {
 
 async fn refuse(client: &mut Wire, error: HeadError, ends: Ends) {
     turned_away::log("http", ends.client, error.status(), error);
-    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    refusal::send(client, status, &error.to_string()).await;
+    refusal::send(client, status_of(error), &error.to_string()).await;
 }
 
 /// How the body of an answer is sent.

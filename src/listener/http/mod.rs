@@ -376,10 +376,7 @@ async fn read_head(
     client: &mut Wire,
     bytes: &mut Vec<u8>,
 ) -> Result<Option<(RequestHead, usize)>, (StatusCode, String)> {
-    let broken = |error: HeadError| {
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        (status, error.to_string())
-    };
+    let broken = |error: HeadError| (head::status_of(error), error.to_string());
     loop {
         if let Some(other) = mistaken(bytes) {
             return Err((StatusCode::BAD_REQUEST, other.to_owned()));

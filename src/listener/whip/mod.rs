@@ -195,7 +195,7 @@ impl<'a> Ask<'a> {
         request: Request<Incoming>,
     ) -> Result<Self, Refused> {
         let head = head::of_request(&request)
-            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+            .map_err(|error| refuse(head::status_of(error), error.to_string()))?;
         let identity = request.extensions().get().cloned();
         let body = Limited::new(request.into_body(), MAX_BODY);
         let collected = timeout(BODY_WITHIN, body.collect()).await;

@@ -259,7 +259,7 @@ pub(super) fn head_of(request: &Request<Incoming>) -> Result<RequestHead, (Statu
         let words = "streams are pulled with GET".to_owned();
         return Err((StatusCode::METHOD_NOT_ALLOWED, words));
     }
-    head::of_request(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+    head::of_request(request).map_err(|error| (head::status_of(error), error.to_string()))
 }
 
 /// Where a player is sent by rule for a playlist or a manifest. What these list is relative to them, so that the rest

@@ -53,7 +53,7 @@ async fn passed_on(
 ) -> Result<Answer, Refused> {
     let refused = |status, words: &str| broken(ends.client, (status, words.to_owned()));
     let head = head::of_request(&request)
-        .map_err(|error| refused(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        .map_err(|error| refused(head::status_of(error), &error.to_string()))?;
     let identity = Identity::of(request.extensions()).map(str::to_owned);
     let ask = PieceAsk::new(head, Piece::Segment);
     // Whoever may not is refused before its body is read.
