@@ -60,8 +60,8 @@ pub struct Event {
 pub struct Events {
     last: u64,
     kinds: BTreeMap<Kind, VecDeque<Event>>,
-    /// The event of each address that was refused in this minute, and of the stream that it asked for, by its number. Streams for
-    /// which there is no room have one together.
+    /// The event of each address that was refused in this minute, and of the stream that it asked for, by its number.
+    /// Streams for which there is no room have one together.
     refused: BTreeMap<(String, Option<String>), u64>,
     minute: u64,
 }
@@ -189,8 +189,8 @@ pub const MOST_EVENTS: usize = 2_000;
 /// Maximum characters of a text in an event; names may be longer.
 const LONGEST_TEXT: usize = 300;
 const MINUTE: u64 = 60_000;
-/// Streams for which one address has events of its refusals in a minute: a page of cameras, or a few players behind one address.
-/// One that tries names by the thousand would push everything else out.
+/// Streams for which one address has events of its refusals in a minute: a page of cameras, or a few players behind one
+/// address. One that tries names by the thousand would push everything else out.
 const MOST_STREAMS: usize = 32;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! HTTP/2 (RFC 9113) over a connection whose client agreed to it. Requests reach the same answers as those of HTTP/1.1, in
-//! the same shape: with a `Host`, a target that is a path, and one `Cookie`. Answers leave without what HTTP/1.1 would not send.
+//! the same shape: with a `Host`, a target that is a path, and one `Cookie`. Answers leave without what HTTP/1.1 would not
+//! send.
 //!
 //! All streams of a connection are served by its own task, so that they end with it. An answer that breaks off resets its
 //! stream; the others go on.
@@ -228,8 +229,8 @@ impl<'a, F: Future<Output = ()> + Send + 'a> Executor<F> for Streams<'a> {
 
 /// Of one client at once: browsers ask for no more.
 const STREAMS: u32 = 100;
-/// Bytes of a request's header fields, as HTTP/2 counts them (RFC 9113 §6.5.2). Hyper refuses longer ones without a word of ours, so
-/// that these are more than a head may have.
+/// Bytes of a request's header fields, as HTTP/2 counts them (RFC 9113 §6.5.2). Hyper refuses longer ones without a word of
+/// ours, so these are more than a head may have.
 const HEADERS: u32 = 64 * 1024;
 /// Bytes of an answer that wait in this process while the client has no room: as much as a plain connection keeps.
 const SEND_BUFFER: usize = 64 * 1024;

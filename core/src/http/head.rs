@@ -120,8 +120,8 @@ impl RequestHead {
         head
     }
 
-    /// What the client of this request showed, with the `target` that it asked for and the name in its certificate. What it says of
-    /// its page and its program counts where `asks_backends`.
+    /// What the client of this request showed, with the `target` that it asked for and the name in its certificate. What it
+    /// says of its page and its program counts where `asks_backends`.
     pub fn credentials(
         &self,
         target: &str,

@@ -35,8 +35,8 @@ pub enum Words {
 }
 
 impl Words {
-    /// Hears a client out, which has sent `early`, and refuses it, or leads it to TLS. Returns whether it was refused. A client of
-    /// HTTP that asked for nothing was not: anybody may look whether a port is open.
+    /// Hears a client out, which has sent `early`, and refuses it, or leads it to TLS. Returns whether it was refused. A
+    /// client of HTTP that asked for nothing was not: anybody may look whether a port is open.
     pub(super) async fn say(
         &self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
