@@ -1,17 +1,19 @@
 //! Who may ask the system API for what.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sluicegate_core::cluster::peers::token;
 use sluicegate_core::events::Kind;
 use sluicegate_core::http::caller::{Caller, OwnNames, PROGRAM, Terms};
 use tracing::warn;
 
 use super::audit::Audited;
 use super::{System, problem, to_its_end};
+use crate::cluster::PeerAccess;
 use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
 use crate::net::entrance::Ends;
@@ -29,7 +31,7 @@ pub struct Access {
     /// Networks that may register; none means any.
     pub register_from: Vec<Network>,
     /// What proxies of one cluster show each other, where they share a key.
-    pub peers: Option<PeerAccess>,
+    pub peers: Option<Arc<PeerAccess>>,
     /// How callers on this machine may call it.
     pub names: OwnNames,
 }
@@ -68,31 +70,6 @@ pub(super) struct Door {
     pub(super) least: Role,
 }
 
-/// How proxies of one cluster know each other.
-#[derive(Debug)]
-pub struct PeerAccess {
-    /// What they share, and this one shows the others.
-    key: Secret,
-    /// What the others show here, of each key.
-    own: Vec<Secret>,
-}
-
-impl PeerAccess {
-    /// Of the proxy that is called `id`, with what `cluster.key` says; `None` without a key.
-    pub fn new(keys: &[Secret], id: &str) -> Option<Self> {
-        let own = |key: &Secret| Secret::new(token(key.reveal().as_bytes(), id));
-        Some(Self {
-            key: keys.first()?.clone(),
-            own: keys.iter().map(own).collect(),
-        })
-    }
-
-    /// What to show the proxy that is called `id`.
-    pub(super) fn token_for(&self, id: &str) -> Secret {
-        Secret::new(token(self.key.reveal().as_bytes(), id))
-    }
-}
-
 impl Access {
     /// Who a caller is by the token that it shows: somebody with a token, or another proxy of this cluster.
     fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
@@ -106,7 +83,7 @@ impl Access {
 
     /// Whether a caller is another proxy of this cluster.
     fn is_proxy(&self, headers: &HeaderMap) -> bool {
-        let mut own = self.peers.iter().flat_map(|peers| &peers.own);
+        let mut own = self.peers.iter().flat_map(|peers| peers.own());
         own.any(|token| shows(token, headers))
     }
 

@@ -16,10 +16,8 @@ use serde_json::Value;
 
 use super::{System, problem};
 use crate::api::{Envelope, Missing, Scope};
-use crate::cluster::Peer;
+use crate::cluster::{Peer, PeerQuestion};
 use crate::net::http::status_words;
-use crate::origin::fetch;
-use crate::value::Url;
 
 /// The query of most requests.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -122,30 +120,16 @@ impl System {
         method: Method,
         path: &str,
     ) -> Result<(StatusCode, Bytes), String> {
-        let Some(access) = &self.access.peers else {
-            return Err("cluster.key is not set, so proxies cannot ask each other".to_owned());
+        let Some(cluster) = self.proxy.cluster() else {
+            return Err("it has no store, so it knows no other proxy".to_owned());
         };
-        let Some(target) = &peer.record.system else {
-            return Err("it has no address for others (system.advertise)".to_owned());
-        };
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let url = Url::of(target, &format!("{path}{separator}scope=local"));
-        let token = access.token_for(&peer.id);
-        let asked = fetch::ask(
-            // The address is checked: anybody who can write to the store could name one, and have the token sent there.
-            self.proxy.connector(),
+        let question = PeerQuestion {
             method,
-            &url,
-            Some(&token),
-            TIME_LIMIT,
-            LONGEST_ANSWER,
-        )
-        .await;
-        let (status, body) = asked.map_err(|error| error.to_string())?;
-        if status == StatusCode::UNAUTHORIZED {
-            return Err("it has another cluster.key".to_owned());
-        }
-        Ok((status, body))
+            path: path.to_owned(),
+            time_limit: TIME_LIMIT,
+            longest: LONGEST_ANSWER,
+        };
+        cluster.ask(self.proxy.connector(), peer, question).await
     }
 }
 

@@ -50,7 +50,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-pub use access::{Access, PeerAccess};
+pub use access::Access;
 use access::{Door, Surface};
 pub use shown::Shown;
 

@@ -13,6 +13,7 @@ mod held;
 mod keep;
 mod origins;
 mod peers;
+mod questions;
 mod reports;
 mod splices;
 mod stock;
@@ -45,6 +46,8 @@ use self::duties::Duties;
 pub(crate) use self::held::ToldHeld;
 pub use self::peers::Peer;
 use self::peers::Peers;
+pub use self::questions::PeerAccess;
+pub(crate) use self::questions::PeerQuestion;
 use self::stock::Stock;
 use self::tally::{TELL_EVERY, Told};
 use self::turns::{Turn, Turns};
@@ -54,6 +57,7 @@ use crate::random;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::store::{Change, ClusterStore, Store, StoreError};
+use crate::value::Secret;
 
 /// This proxy's part in a cluster.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub struct Cluster {
     calls: LookUps,
     duties: Duties,
     peers: Peers,
+    access: Option<Arc<PeerAccess>>,
     stock: Stock,
     told: Told,
     turns: Turns,
@@ -102,6 +107,8 @@ pub struct Terms {
     pub vhosts: VhostRule,
     /// Where other proxies reach the system API of this one, if they can.
     pub system: Option<Target>,
+    /// What the proxies share to know each other (`cluster.key`); the first is shown.
+    pub keys: Vec<Secret>,
     /// Asks whether an origin is still where it was.
     pub prober: Prober,
 }
@@ -136,8 +143,10 @@ impl Cluster {
         // From here on, so that who registers before the first look at the store is told of after it.
         let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
         registry.announce_to(announcements);
+        let id = new_id();
         Self {
-            id: new_id(),
+            access: PeerAccess::new(&terms.keys, &id).map(Arc::new),
+            id,
             builds: Builds::default(),
             calls: LookUps::default(),
             duties: Duties::default(),

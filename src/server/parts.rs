@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::sockets::{Sockets, hint};
-use crate::admin::{Access, PeerAccess};
+use crate::admin::Access;
 use crate::cluster::{Cluster, Terms};
 use crate::config::{self, Credential, LiveTokens, Probing, Settings, Sources};
 use crate::fleet_api;
@@ -165,6 +165,7 @@ fn cluster(
             .clone()
             .or_else(|| reachable_at(system?, settings.system.tls.required)),
         vhosts: settings.placement.vhosts.clone(),
+        keys: settings.cluster.keys.clone(),
         prober: prober.clone(),
     };
     let (registry, sessions) = (Arc::clone(prober.registry()), Arc::clone(sessions));
@@ -300,7 +301,7 @@ pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
         register_from: system.register_from.clone(),
         peers: proxy
             .cluster()
-            .and_then(|cluster| PeerAccess::new(&settings.cluster.keys, cluster.id())),
+            .and_then(|cluster| cluster.access().cloned()),
         names: own_names(settings),
     }
 }
