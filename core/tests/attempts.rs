@@ -17,6 +17,7 @@ use sluicegate_core::place::placement::{
     CandidateFacts, PlacementQuestion, Reject, Rules, Usage, place,
 };
 use sluicegate_core::place::policy::{Draw, by_name};
+use sluicegate_core::place::takeover::Former;
 use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
 
 /// A fleet, and one stream.
@@ -28,6 +29,7 @@ struct World {
     linked: Option<OriginId>,
     publisher: Publisher,
     left_lately: bool,
+    other_proxies: bool,
     searches: bool,
 }
 
@@ -40,6 +42,7 @@ impl World {
             linked: None,
             publisher: Publisher::NotHere,
             left_lately: false,
+            other_proxies: false,
             searches: false,
         }
     }
@@ -105,6 +108,10 @@ impl View for World {
         self.left_lately
     }
 
+    fn may_ask_proxies(&self) -> bool {
+        self.other_proxies
+    }
+
     fn may_search(&self) -> bool {
         self.searches
     }
@@ -153,6 +160,7 @@ struct Tried {
 struct Told {
     tried: Vec<Tried>,
     searches: usize,
+    asks: usize,
     gave_up: Option<GiveUp>,
 }
 
@@ -188,6 +196,13 @@ fn play(
                 told.gave_up = Some(give_up);
                 return told;
             }
+            Step::AskProxies => {
+                told.asks += 1;
+                match outcome {
+                    Outcome::Former(former) => Outcome::Former(former),
+                    _ => Outcome::Former(Former::Nobody),
+                }
+            }
             Step::Search(_) => {
                 told.searches += 1;
                 match outcome {
@@ -199,8 +214,8 @@ fn play(
                 assert!(now < machine.deadline(), "{what:?} is too late");
                 let left = machine.deadline() - now;
                 let outcome = match outcome {
-                    // Nobody searched.
-                    Outcome::Found(_) => Outcome::Refused("no".to_owned()),
+                    // Nobody searched, or asked other proxies.
+                    Outcome::Found(_) | Outcome::Former(_) => Outcome::Refused("no".to_owned()),
                     other => other,
                 };
                 assert!(what.time_limit <= left.max(terms.dial), "{what:?}");
@@ -247,6 +262,7 @@ fn an_outcome() -> impl Strategy<Value = Outcome> {
         2 => some_origin().prop_map(Outcome::MovedMeanwhile),
         2 => (some_origin(), any::<bool>()).prop_map(|(origin, for_one)| redirected(&origin, for_one)),
         2 => prop::option::of(some_origin()).prop_map(Outcome::Found),
+        2 => prop::sample::select(Former::ALL.to_vec()).prop_map(Outcome::Former),
         1 => Just(redirected(&"nowhere.example:1935".into(), false)),
     ]
 }
@@ -292,14 +308,25 @@ fn a_world() -> impl Strategy<Value = World> {
         publisher,
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     )
         .prop_map(
-            |(rejects, claimed, settled, linked, publisher, left_lately, searches)| World {
+            |(
+                rejects,
                 claimed,
                 settled,
                 linked,
                 publisher,
                 left_lately,
+                other_proxies,
+                searches,
+            )| World {
+                claimed,
+                settled,
+                linked,
+                publisher,
+                left_lately,
+                other_proxies,
                 searches,
                 ..World::of(&rejects)
             },
@@ -380,6 +407,9 @@ fn check(world: &World, terms: Terms, lost: Option<(&OriginId, LegEnd)>, told: &
     }
     assert!(told.searches <= 1, "one search is enough");
     assert!(told.searches == 0 || (!terms.publishes && world.searches));
+    assert!(told.asks <= 1, "proxies are asked once");
+    let may_ask = terms.publishes && world.other_proxies && lost.is_none();
+    assert!(told.asks == 0 || may_ask);
     let hang_ups = count(tried, |one| matches!(one.outcome, Outcome::HungUp(_)));
     let most = if lost.is_some() { 8 } else { 2 };
     assert!(hang_ups <= most, "{tried:?}");
@@ -402,7 +432,11 @@ fn check(world: &World, terms: Terms, lost: Option<(&OriginId, LegEnd)>, told: &
     // Each origin once, and as often as the bounds of what may bring one back: so does one that was redirected to and fails.
     let paused = count(tried, |one| !one.what.pause.is_zero());
     let lost = count(tried, |one| one.what.choice.why == Why::Lost);
-    assert!(paused <= 10, "one asks again for two seconds: {tried:?}");
+    let most = 10 + 11 * told.asks;
+    assert!(
+        paused <= most,
+        "one asks again for two seconds, and for two more once another proxy has made room: {tried:?}"
+    );
     assert!(
         tried.len() <= ORIGINS + paused + lost + 2 * followed + 1 + 1 + ORIGINS,
         "{tried:?}"
@@ -530,6 +564,53 @@ fn a_publisher_that_came_back_at_once_is_asked_for_again_until_its_origin_has_no
     };
     let stranger = play(&stranger, terms, None, &[], &busy);
     assert_eq!(stranger.tried.len(), 1, "nobody left");
+}
+
+/// The origin has a publisher that came through another proxy, or came and left.
+#[test]
+fn an_origin_that_is_busy_is_asked_again_once_another_proxy_makes_room() {
+    let world = World {
+        settled: Some(id(0)),
+        other_proxies: true,
+        ..World::of(&[None, None])
+    };
+    let terms = Terms {
+        publishes: true,
+        ..TERMS
+    };
+    let busy = || (Outcome::Busy("already publishing".to_owned()), 1);
+    let lost = (&id(0), LegEnd::Closed);
+    for (what, terms, lost, former, asked, tried) in [
+        ("it gave way", terms, None, Former::GaveWay, 1, 11),
+        ("it left", terms, None, Former::Left, 1, 11),
+        ("nobody has it", terms, None, Former::Nobody, 1, 1),
+        ("it stays", terms, None, Former::Stays, 1, 1),
+        ("it is watched", terms, None, Former::Watched, 1, 1),
+        ("a player asks", TERMS, None, Former::GaveWay, 0, 1),
+        ("it was held", terms, Some(lost), Former::GaveWay, 0, 1),
+    ] {
+        // The other proxy takes longer than an origin may need to notice that its publisher left.
+        let script = [busy(), (Outcome::Former(former), 2100)];
+        let told = play(&world, terms, lost, &script, &busy().0);
+        assert_eq!((told.asks, told.tried.len()), (asked, tried), "{what}");
+        let one_origin = |one: &Tried| one.what.choice.origin == id(0);
+        assert!(told.tried.iter().all(one_origin), "{what}");
+        let words = match told.gave_up {
+            Some(GiveUp::Refused { words, .. }) => words,
+            other => panic!("{what}: {other:?}"),
+        };
+        assert_eq!(words, "already publishing", "{what}");
+    }
+    let late = [busy(), (Outcome::Former(Former::GaveWay), 9900)];
+    let told = play(&world, terms, None, &late, &busy().0);
+    assert_eq!(told.tried.len(), 1, "no time is left to ask again");
+    assert!(matches!(told.gave_up, Some(GiveUp::Refused { .. })));
+    let alone = World {
+        other_proxies: false,
+        ..world
+    };
+    let told = play(&alone, terms, None, &[], &busy().0);
+    assert_eq!((told.asks, told.tried.len()), (0, 1), "there is no other");
 }
 
 #[test]

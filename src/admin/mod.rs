@@ -22,6 +22,7 @@ mod probe;
 mod rebalance;
 mod shown;
 mod streams;
+mod takeovers;
 mod tap;
 mod watch;
 
@@ -172,6 +173,7 @@ fn table() -> Vec<Route> {
         on_post("/api/v1/bans", Management, bans::ban),
         on_delete("/api/v1/bans/{ban}", Management, bans::lift),
         on_post("/api/v1/moves", Management, moves::begin),
+        on_post("/api/v1/takeovers", Management, takeovers::judge).by(Role::Admin),
         on_get("/api/v1/rebalance", Management, rebalance::plan),
         on_post("/api/v1/rebalance", Management, rebalance::begin),
         on_get("/api/v1/explain", Management, lookup::explain),
@@ -509,7 +511,7 @@ mod tests {
     }
 
     /// What operators may besides what viewers may, and what only administrators may.
-    const CHANGES: [(Role, &str, &str); 18] = [
+    const CHANGES: [(Role, &str, &str); 19] = [
         (Role::Admin, "delete", "/api/v1/origins/{id}"),
         (Role::Operator, "post", "/api/v1/origins/{id}/drain"),
         (Role::Operator, "post", "/api/v1/origins/{id}/disable"),
@@ -525,6 +527,7 @@ mod tests {
         (Role::Operator, "post", "/api/v1/bans"),
         (Role::Operator, "delete", "/api/v1/bans/{ban}"),
         (Role::Operator, "post", "/api/v1/moves"),
+        (Role::Admin, "post", "/api/v1/takeovers"),
         (Role::Operator, "post", "/api/v1/rebalance"),
         (Role::Origin, "post", "/api/v1/srs/register"),
         (Role::Origin, "post", "/api/v1/hooks/srs"),

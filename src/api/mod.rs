@@ -107,6 +107,14 @@ pub struct Move {
     pub gap_ms: Option<u64>,
 }
 
+/// `POST /api/v1/takeovers`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Takeover {
+    /// `gave_way`, `left`, `nobody`, `stays` or `watched`.
+    pub former: String,
+}
+
 /// An answer that has nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
@@ -642,7 +650,7 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 36] = [
+        let rows: [(&[&str], Value); 37] = [
             (&["  /livez:"], json!(Alive { alive: true })),
             (
                 &["    Error:"],
@@ -698,6 +706,7 @@ mod tests {
                 &["    Rebalance:", "        overloaded:"],
                 json!(Overloaded::default()),
             ),
+            (&["    Takeover:"], json!(Takeover::default())),
             (
                 &["    Rebalance:", "        moves:"],
                 json!(PlannedMove::default()),

@@ -89,6 +89,9 @@ impl Candidates<'_> {
         loop {
             let outcome = match step {
                 Step::Give(give_up) => return Err(self.refusal(give_up)),
+                Step::AskProxies => {
+                    Outcome::Former(Box::pin(self.proxy.former_elsewhere(self.request)).await)
+                }
                 Step::Search(refused_by) => {
                     Outcome::Found(Box::pin(self.found_elsewhere(&refused_by)).await)
                 }
@@ -420,6 +423,12 @@ impl View for Candidates<'_> {
         registry.unpublished_within(self.key, LEFT_LATELY)
     }
 
+    fn may_ask_proxies(&self) -> bool {
+        let cluster = self.proxy.cluster();
+        cluster.is_some_and(|cluster| cluster.access().is_some() && !cluster.peers().is_empty())
+            && !self.proxy.registry().published_here(self.key)
+    }
+
     fn may_search(&self) -> bool {
         let shared = &self.proxy.shared;
         shared.timing.ask_streams && !shared.registry.published_here(self.key)
@@ -431,4 +440,4 @@ fn now() -> std::time::Instant {
 }
 
 /// How lately a publisher must have left its origin for the origin not to have noticed.
-const LEFT_LATELY: Duration = Duration::from_secs(5);
+pub(super) const LEFT_LATELY: Duration = Duration::from_secs(5);

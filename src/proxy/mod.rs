@@ -18,6 +18,7 @@ pub mod preview;
 pub mod rebalance;
 mod refusal;
 mod session;
+pub mod takeover;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -32,9 +33,9 @@ use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::segment::Owners;
 use sluicegate_core::place::rule::HoldRules;
-use sluicegate_core::place::takeover::{GivesWay, Takeover};
+use sluicegate_core::place::takeover::Takeover;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 pub use self::gate::login::{Connecting, Welcome};
@@ -57,7 +58,7 @@ use crate::origin::health::Prober;
 use crate::origin::silence::SilenceCheck;
 use crate::registry::{PlacementGuard, Registry};
 pub use crate::sessions::Request;
-use crate::sessions::{Direction, EndReason, Row, Sessions, State, Ticket};
+use crate::sessions::{EndReason, Sessions, Ticket};
 
 /// Everything a listener needs to join a client to its stream; a cheap clone.
 #[derive(Debug, Clone)]
@@ -83,6 +84,8 @@ struct Inner {
     drain: Mutex<Option<Drain>>,
     rebalancing: Rebalancing,
     finder: Finder,
+    /// Publishers that other proxies are asked about: a permit for each.
+    takeovers: Semaphore,
     gate: Gate,
     tokens: LiveTokens,
 }
@@ -181,6 +184,7 @@ impl Proxy {
                 placement_service: parts.placement_service,
                 cluster: parts.cluster,
                 finder: Finder::new(parts.connector.clone(), parts.api_credentials),
+                takeovers: Semaphore::new(takeover::MOST_ASKED),
                 silence,
                 gate: Gate::new(parts.rules, parts.connector.anywhere(), parts.nonces),
                 connector: parts.connector,
@@ -458,28 +462,6 @@ impl Proxy {
         self.let_in((request, asked), grant, on_end, counted)
     }
 
-    /// A publisher that is held has its stream as one that is joined has, though no origin can say so now.
-    async fn respect_held(&self, request: &Request) -> Result<(), Refusal> {
-        let publisher = self.shared.sessions.publisher(&request.stream);
-        let is_held = |row: &Arc<Row>| row.state() == State::Held && !row.has_ended();
-        if publisher.as_ref().is_some_and(is_held) {
-            let stream = request.stream.clone();
-            return Err(Refusal::Published { stream });
-        }
-        if let Some(cluster) = self.cluster()
-            && let Some(held) = cluster.held_elsewhere(&self.key(&request.stream)).await
-            && !self
-                .shared
-                .timing
-                .takeover
-                .elsewhere(held.client == request.client.ip())
-        {
-            let stream = request.stream.clone();
-            return Err(Refusal::Published { stream });
-        }
-        Ok(())
-    }
-
     /// Gives a session its share in the placement of its stream, and its row. With the request comes what the client called
     /// its stream, where a backend gave it another name.
     fn let_in(
@@ -543,50 +525,6 @@ impl Proxy {
         })
     }
 
-    /// Ends the earlier publisher of a stream if it may be taken over. By default that is when it has gone silent: its
-    /// encoder has come back on a new connection, and the old one is a hole in the network that nobody has noticed.
-    /// One that still sends is left alone then, and the origin decides.
-    async fn relieve(&self, request: &Request) {
-        let stream = &request.stream;
-        let Some(old) = self.shared.sessions.publisher(stream) else {
-            return;
-        };
-        if request.bond.is_some() && old.request.bond == request.bond {
-            // It is another link of the same publisher, and both are wanted.
-            return;
-        }
-        let enough = self.shared.timing.takeover_after;
-        let same_address = old.request.client.ip() == request.client.ip();
-        let is_held = old.state() == State::Held;
-        match self.shared.timing.takeover.here(same_address, is_held) {
-            GivesWay::AtOnce => {
-                info!(session = old.id, stream = %stream, "a publisher gives way to one that came later");
-                old.end(EndReason::Replaced);
-                let _ = timeout(enough.max(LEAVE), old.closed()).await;
-                return;
-            }
-            GivesWay::Never => return,
-            GivesWay::WhenSilent => {}
-        }
-        let seen = old.bytes(Direction::ToOrigin);
-        while old.client_silent_for() < enough {
-            if old.bytes(Direction::ToOrigin) != seen {
-                return;
-            }
-            let rest = enough.saturating_sub(old.client_silent_for());
-            if timeout(rest.min(POLL), old.closed()).await.is_ok() {
-                return;
-            }
-        }
-        if old.state() == State::Connecting {
-            // It says nothing because its origin has yet to answer it.
-            return;
-        }
-        info!(session = old.id, stream = %stream, "a silent publisher gives way to one that came back");
-        old.end(EndReason::Replaced);
-        let _ = timeout(enough, old.closed()).await;
-    }
-
     /// Counts a refusal, and tells of it.
     pub(crate) fn note_refusal(&self, request: &Request, refusal: &Refusal) {
         let labels = RefusalLabels {
@@ -632,8 +570,3 @@ impl Proxy {
         );
     }
 }
-
-/// How often a publisher that may have gone silent is looked at.
-const POLL: Duration = Duration::from_millis(50);
-/// How long a publisher that gives way at once may take to close, so that its origin sees the end before the new one.
-const LEAVE: Duration = Duration::from_secs(1);

@@ -51,6 +51,7 @@ mod rebalanced;
 mod redis_cluster;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod redis_server;
+mod takeover;
 mod two_builds;
 mod two_proxies;
 #[path = "../support/wait.rs"]

@@ -22,7 +22,7 @@ fn least(method: &str, path: &str) -> &'static str {
         ("get", "/livez" | "/readyz" | "/metrics" | "/api/v1/versions") => "nobody",
         (_, path) if path.starts_with("/console") => "nobody",
         ("post", "/api/v1/srs/register" | "/api/v1/hooks/srs") => "origin",
-        ("delete", "/api/v1/origins/{id}") => "admin",
+        ("delete", "/api/v1/origins/{id}") | ("post", "/api/v1/takeovers") => "admin",
         ("get", "/api/v1/sessions/{id}/tap" | "/api/v1/preview") => "operator",
         ("get", _) => "viewer",
         _ => "operator",

@@ -22,7 +22,7 @@ use sluicegate_core::rtmp::server::StreamRequest;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -460,6 +460,8 @@ pub(crate) enum Manner {
     Errs(&'static str, &'static str),
     /// Refuses this many requests because it has a publisher already, and grants the rest.
     BusyFor(Arc<AtomicUsize>),
+    /// Refuses a publisher while it has another on a connection of its own; the semaphore has one permit.
+    TakesOne(Arc<Semaphore>),
     /// Refuses this many requests because their token is wrong, and grants the rest.
     DeniesFor(Arc<AtomicUsize>),
     /// Answers every request after this is cancelled, and then grants it.
@@ -643,6 +645,8 @@ async fn serve(
     let mut buffer = vec![0; 65_536];
     let (mut playing, mut has_asked) = (false, false);
     let (mut asked_on, mut words) = (None, signals.words.subscribe());
+    // Held until the connection is over.
+    let mut its_publisher = None;
     loop {
         let read = tokio::select! {
             biased;
@@ -804,6 +808,15 @@ async fn serve(
                         let status = Command::on_status("error", code, words);
                         voice.command(message.stream_id, &status);
                         continue;
+                    }
+                    if let (Manner::TakesOne(one), Action::Publish) = (&manner, action) {
+                        let Ok(permit) = Arc::clone(one).try_acquire_owned() else {
+                            let code = "NetStream.Publish.BadName";
+                            let status = Command::on_status("error", code, "busy");
+                            voice.command(message.stream_id, &status);
+                            continue;
+                        };
+                        its_publisher.replace(permit);
                     }
                     if let Manner::Thinks(go) = &manner {
                         let said = std::mem::take(&mut voice.out);

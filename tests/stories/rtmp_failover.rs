@@ -1,9 +1,11 @@
 //! Origins that are gone, silent or stubborn, and what a client then hears.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluicegate::sessions::EndReason;
 use sluicegate_core::stream::Action;
+use tokio::sync::Semaphore;
 
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, nowhere, until, video};
 
@@ -176,7 +178,8 @@ async fn a_silent_publisher_gives_way_to_one_that_comes_back() {
 #[tokio::test]
 async fn a_live_publisher_is_not_taken_over() {
     let house = House::open("[session]\ntakeover_after = \"60s\"\n").await;
-    let origin = Stub::start(Manner::Grants).await;
+    let one = Arc::new(Semaphore::new(1));
+    let origin = Stub::start(Manner::TakesOne(one)).await;
     house.register("one", origin.at);
     let mut live = house.ask(Action::Publish, "live/a").await;
     let stop = tokio_util::sync::CancellationToken::new();
@@ -193,14 +196,17 @@ async fn a_live_publisher_is_not_taken_over() {
     until("media", || !origin.seen.lock().unwrap().media.is_empty()).await;
     let began = Instant::now();
     let second = house.ask(Action::Publish, "live/a").await;
-    assert!(
-        second.has_started(),
-        "the stub grants what a real origin refuses: the decision is the origin's"
+    assert_eq!(
+        second.code(),
+        "NetStream.Publish.BadName",
+        "the decision is the origin's"
     );
     assert!(began.elapsed() < PATIENCE, "it is seen to send at once");
     stop.cancel();
     let _live = sending.await.unwrap();
-    assert_eq!(house.proxy.sessions().len(), 2, "nobody was ended");
+    house.until_sessions(1).await;
+    let metrics = house.proxy.metrics().render();
+    assert!(!metrics.contains("reason=\"replaced\""), "nobody was ended");
 }
 
 #[tokio::test]

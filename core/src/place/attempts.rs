@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::leg::LegEnd;
 use super::origins_no::without_secrets;
+use super::takeover::Former;
 use crate::fleet::health::Fault;
 use crate::fleet::origin::OriginId;
 
@@ -123,6 +124,9 @@ pub trait View {
     /// Whether a publisher of the stream left its origin so lately that the origin may not have noticed.
     fn publisher_left_lately(&self) -> bool;
 
+    /// Whether other proxies can be asked for the publisher that an origin has: there are some, and none is joined here.
+    fn may_ask_proxies(&self) -> bool;
+
     /// Whether origins may be asked for the stream when one of them refuses it.
     fn may_search(&self) -> bool;
 }
@@ -150,6 +154,8 @@ pub struct Terms {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Ask the other proxies for the publisher that the origin is busy with; [`Outcome::Former`] follows.
+    AskProxies,
     /// No origin will do.
     Give(GiveUp),
     /// Ask the other origins whether they have the stream that this one refused; [`Outcome::Found`] follows.
@@ -178,6 +184,8 @@ pub enum Outcome {
     ClaimedFor(OriginId, Claimant),
     /// This machine has nothing left for a connection, in the words of the system.
     Exhausted(String),
+    /// The other proxies were asked; what is known of the publisher that the origin is busy with.
+    Former(Former),
     /// The origin could not be reached, spoke nonsense or said nothing, and how.
     Failed(Fault, String),
     /// The claim was not made: the origin holds as much as it may.
@@ -272,8 +280,11 @@ pub struct Attempts {
     full: Vec<OriginId>,
     /// What is tried now.
     current: Option<Choice>,
-    /// A no that may not be the last word, while the other origins are searched.
+    /// A no that may not be the last word, while the other origins are searched or the other proxies asked.
     refusal: Option<String>,
+    has_asked_proxies: bool,
+    /// When another proxy said that its publisher gave way or had left.
+    made_room: Option<Instant>,
     searched: bool,
     insisted: bool,
     redirects: usize,
@@ -294,6 +305,8 @@ impl Attempts {
             full: Vec::new(),
             current: None,
             refusal: None,
+            has_asked_proxies: false,
+            made_room: None,
             searched: false,
             insisted: false,
             redirects: 0,
@@ -360,10 +373,16 @@ impl Attempts {
                 let choice = Choice::standing(origin, Why::Again, why);
                 self.try_in(now, choice, PAUSE, self.terms.dial)
             }
+            Outcome::Busy(words) if self.may_ask_proxies(view) => {
+                self.has_asked_proxies = true;
+                self.refusal = Some(words);
+                Step::AskProxies
+            }
             Outcome::Busy(words) => self.refused(origin, words, view),
             Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by),
             Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
             Outcome::Failed(fault, how) => self.fail_over(now, &current, fault, how, view),
+            Outcome::Former(former) => self.heard_of(now, origin, former),
             Outcome::Full => self.make_do(now, current, view),
             Outcome::Found(there) => self.found(now, &current, there),
             Outcome::HungUp(how) => {
@@ -488,6 +507,21 @@ impl Attempts {
         })
     }
 
+    /// Asks the origin again if the publisher that it was busy with gave way at another proxy, or left it lately.
+    fn heard_of(&mut self, now: Instant, origin: OriginId, former: Former) -> Step {
+        let words = self.refusal.take().unwrap_or_default();
+        if !former.makes_room() || now + PAUSE >= self.deadline() {
+            return Step::Give(GiveUp::Refused { origin, words });
+        }
+        self.made_room = Some(now);
+        let why = match former {
+            Former::GaveWay => "its publisher at another proxy gave way",
+            _ => "it still had the publisher that left another proxy",
+        };
+        let choice = Choice::standing(origin, Why::Again, why);
+        self.try_in(now, choice, PAUSE, self.terms.dial)
+    }
+
     /// Hears a no. The stream may be on another origin, since its publisher need not have come through here.
     fn refused(&mut self, origin: OriginId, words: String, view: &impl View) -> Step {
         if self.may_search(view) {
@@ -584,9 +618,17 @@ impl Attempts {
     /// Whether an origin that is busy may be busy with the publisher that left it a moment ago. It is asked again for
     /// as long as it may need to notice.
     fn came_back_too_soon(&self, now: Instant, view: &impl View) -> bool {
+        let lately = |since| now.saturating_duration_since(since) < NOTICES_WITHIN;
+        let left_here = || lately(self.began) && view.publisher_left_lately();
+        self.terms.publishes && (self.made_room.is_some_and(lately) || left_here())
+    }
+
+    /// Once in a first round. The stream of a publisher that is held may be another's by now, which is to keep it.
+    fn may_ask_proxies(&self, view: &impl View) -> bool {
         self.terms.publishes
-            && now.saturating_duration_since(self.began) < NOTICES_WITHIN
-            && view.publisher_left_lately()
+            && !self.is_after_loss
+            && !self.has_asked_proxies
+            && view.may_ask_proxies()
     }
 
     fn may_search(&self, view: &impl View) -> bool {

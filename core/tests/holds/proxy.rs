@@ -319,6 +319,10 @@ impl View for Sees<'_> {
         shares.unpublished_within(self.world.time(), self.key().as_str(), lately)
     }
 
+    fn may_ask_proxies(&self) -> bool {
+        false
+    }
+
     fn may_search(&self) -> bool {
         false
     }
@@ -676,6 +680,7 @@ impl World {
                     self.refuse(proxy, session);
                 }
             },
+            Step::AskProxies => unreachable!("nobody asks other proxies"),
             Step::Search(_) => unreachable!("nobody searches"),
             Step::Try(next) => {
                 *choice = Some(next.choice.clone());
