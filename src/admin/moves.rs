@@ -31,6 +31,29 @@ pub(super) struct MoveQuery {
     scope: Scope,
 }
 
+/// What may stand after the `?` of the question whom a move would end.
+#[derive(Debug, Deserialize)]
+pub(super) struct BoundQuery {
+    stream: String,
+}
+
+/// `GET /api/v1/moves`.
+pub(super) async fn bound(
+    State(system): State<System>,
+    Query(asked): Query<BoundQuery>,
+) -> Response {
+    let stream = match super::lookup::stream(&asked.stream) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let count = system.proxy.bound_viewers(&system.proxy.key(&stream));
+    let document = api::BoundViewers {
+        stream: stream.to_string(),
+        count: count as u64,
+    };
+    data(document).into_response()
+}
+
 /// `POST /api/v1/moves`.
 pub(super) async fn begin(
     State(system): State<System>,

@@ -107,6 +107,15 @@ pub struct Move {
     pub gap_ms: Option<u64>,
 }
 
+/// `GET /api/v1/moves`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundViewers {
+    /// The stream.
+    pub stream: String,
+    /// Its viewers at this proxy that a move would end.
+    pub count: u64,
+}
+
 /// `POST /api/v1/takeovers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -650,7 +659,7 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 37] = [
+        let rows: [(&[&str], Value); 38] = [
             (&["  /livez:"], json!(Alive { alive: true })),
             (
                 &["    Error:"],
@@ -706,6 +715,7 @@ mod tests {
                 &["    Rebalance:", "        overloaded:"],
                 json!(Overloaded::default()),
             ),
+            (&["    BoundViewers:"], json!(BoundViewers::default())),
             (&["    Takeover:"], json!(Takeover::default())),
             (
                 &["    Rebalance:", "        moves:"],

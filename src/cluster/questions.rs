@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use sluicegate_core::cluster::peers::token;
 
 use super::{Cluster, Peer};
+use crate::api::Envelope;
+use crate::net::http::status_words;
 use crate::origin::connect::Connector;
 use crate::origin::fetch;
 use crate::value::{Secret, Url};
@@ -60,6 +63,28 @@ impl Cluster {
         self.access.as_ref()
     }
 
+    /// Asks one other proxy, for itself alone, for a short document. An error says in words why there is none.
+    pub(crate) async fn ask_for<T: DeserializeOwned>(
+        &self,
+        connector: &Connector,
+        peer: &Peer,
+        (method, path): (Method, &str),
+    ) -> Result<T, String> {
+        let question = PeerQuestion {
+            method,
+            path: path.to_owned(),
+            time_limit: TIME_LIMIT,
+            longest: SHORT_ANSWER,
+        };
+        let (status, body) = self.ask(connector, peer, question).await?;
+        if !status.is_success() {
+            return Err(format!("it answered {}", status_words(status)));
+        }
+        let read = serde_json::from_slice::<Envelope<T>>(&body);
+        let read = read.map_err(|_| "its answer is not the JSON that is read here".to_owned())?;
+        Ok(read.data)
+    }
+
     /// Asks one other proxy, for itself alone. An error says in words why there is no answer.
     pub(crate) async fn ask(
         &self,
@@ -97,3 +122,8 @@ impl Cluster {
         Ok((status, body))
     }
 }
+
+/// How long another proxy has for a short answer, for which a client or a move waits.
+const TIME_LIMIT: Duration = Duration::from_secs(1);
+/// Bytes of an answer of some words.
+const SHORT_ANSWER: usize = 4096;

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use hyper::Method;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
@@ -15,8 +17,10 @@ use tracing::info;
 
 use super::choice::Ask;
 use super::{Attempt, DialError, Proxy, Session};
+use crate::api::BoundViewers;
 use crate::cluster::Claimed;
 use crate::metrics::MoveLabels;
+use crate::origin::fetch::escaped;
 use crate::sessions::{MoveCause, MoveOrder, MoveStage, Row, State, Underway};
 
 /// A stream that is to go to another origin.
@@ -83,7 +87,8 @@ impl Proxy {
             self.has_no_viewers_of_their_own(&row)?;
         }
         let to = self.destination(&row, &from, wish.to.as_ref())?;
-        let (order, underway) = MoveOrder::new(from, to, wish.cause);
+        let (mut order, underway) = MoveOrder::new(from, to, wish.cause);
+        order.ends_viewers = wish.ends_viewers;
         let (from, to) = (underway.from.clone(), underway.to.clone());
         if !row.order_move(order) {
             return Err(NotMoved::UnderWay);
@@ -95,13 +100,49 @@ impl Proxy {
     /// Viewers with a leg of their own get the bytes of that origin, and nobody can complete a message that another
     /// began.
     fn has_no_viewers_of_their_own(&self, publisher: &Row) -> Result<(), NotMoved> {
-        let sessions = &self.shared.sessions;
-        let own = sessions.matching(|row| row.key == publisher.key && row.is_bound_viewer());
-        match own.len() {
+        match self.bound_viewers(&publisher.key) {
             0 => Ok(()),
-            count => Err(NotMoved::Immovable(format!(
-                "viewers of it with legs of their own cannot follow and would be ended ({count} now); say so \
-                 (--end-viewers, end_viewers=true), or let viewers share pulls (fanout.mode)"
+            count => Err(NotMoved::Immovable(would_be_ended(&format!("{count} now")))),
+        }
+    }
+
+    /// How many viewers of a stream at this proxy have legs of their own, and would be ended by a move.
+    pub fn bound_viewers(&self, key: &PlacementKey) -> usize {
+        let sessions = &self.shared.sessions;
+        let own = sessions.matching(|row| row.key == *key && row.is_bound_viewer());
+        own.len()
+    }
+
+    /// The same for viewers at the other proxies. One that does not answer counts as having some: they would be ended without a
+    /// word. Where the proxies share no key, each answers for itself.
+    async fn others_have_no_viewers_of_their_own(&self, publisher: &Row) -> Result<(), String> {
+        let Some(cluster) = self.cluster().filter(|cluster| cluster.access().is_some()) else {
+            return Ok(());
+        };
+        let stream = escaped(publisher.request.stream.as_str());
+        let path = &format!("/api/v1/moves?stream={stream}");
+        let peers = cluster.peers();
+        let ask = |peer| cluster.ask_for(self.connector(), peer, (Method::GET, path));
+        let answers = join_all(peers.iter().map(ask)).await;
+        let (mut bound, mut where_else) = (0, Vec::new());
+        for (peer, answer) in peers.iter().zip(answers) {
+            let id = &peer.id;
+            let BoundViewers { count, .. } = answer.map_err(|why| {
+                format!(
+                    "proxy {id} does not say whether it has viewers that would be ended ({why}); say that they may be \
+                     (--end-viewers, end_viewers=true), or try again"
+                )
+            })?;
+            if count > 0 {
+                bound += count;
+                where_else.push(id.as_str());
+            }
+        }
+        match bound {
+            0 => Ok(()),
+            _ => Err(would_be_ended(&format!(
+                "{bound} now, at {}",
+                where_else.join(", ")
             ))),
         }
     }
@@ -306,11 +347,26 @@ pub(super) fn movable(row: &Row) -> Result<OriginId, NotMoved> {
     }
 }
 
-/// What to dial to reach the other origin of a move.
+fn would_be_ended(viewers: &str) -> String {
+    format!(
+        "viewers of it with legs of their own cannot follow and would be ended ({viewers}); say so \
+         (--end-viewers, end_viewers=true), or let viewers share pulls (fanout.mode)"
+    )
+}
+
+/// What to dial to reach the other origin of a move, once it is known that nobody at another proxy would be ended who may not
+/// be.
 ///
 /// # Errors
-/// In words, why there is nothing to dial.
-pub(crate) fn attempt(proxy: &Proxy, row: &Row, to: &OriginId) -> Result<Attempt, String> {
+/// In words, why the stream stays.
+pub(crate) async fn attempt(
+    proxy: &Proxy,
+    row: &Row,
+    (to, ends_viewers): (&OriginId, bool),
+) -> Result<Attempt, String> {
+    if !ends_viewers {
+        proxy.others_have_no_viewers_of_their_own(row).await?;
+    }
     let request = &row.request;
     proxy
         .attempt(to, request, request.protocol, row.asked().is_some())

@@ -17,8 +17,8 @@ use tracing::{debug, info};
 
 use super::candidates::LEFT_LATELY;
 use super::{Proxy, Refusal, Request};
-use crate::api::{Envelope, Takeover};
-use crate::cluster::{Cluster, Peer, PeerQuestion};
+use crate::api::Takeover;
+use crate::cluster::{Cluster, Peer};
 use crate::origin::fetch::escaped;
 use crate::sessions::{Direction, EndReason, Row, State};
 
@@ -99,7 +99,7 @@ impl Proxy {
     }
 
     /// Asks the other proxies for the publisher that an origin is busy with. One that does not answer is waited for
-    /// [`TIME_LIMIT`], and one that watches its publisher as long as that may take.
+    /// a second, and one that watches its publisher as long as that may take.
     pub(super) async fn former_elsewhere(&self, request: &Request) -> Former {
         let Some(cluster) = self.cluster() else {
             return Former::Nobody;
@@ -125,25 +125,20 @@ impl Proxy {
     }
 
     async fn ask_one(&self, cluster: &Cluster, peer: &Peer, path: &str) -> Former {
-        let question = PeerQuestion {
-            method: Method::POST,
-            path: path.to_owned(),
-            time_limit: TIME_LIMIT,
-            longest: LONGEST_ANSWER,
-        };
-        let answer = match cluster.ask(self.connector(), peer, question).await {
-            Ok((_, body)) => body,
+        let question = (Method::POST, path);
+        let said = cluster
+            .ask_for::<Takeover>(self.connector(), peer, question)
+            .await;
+        match said {
+            Ok(said) => Former::parse(&said.former),
             Err(why) => {
                 debug!(
                     proxy = peer.id,
                     why, "another proxy does not say whether it has a publisher"
                 );
-                return Former::Nobody;
+                Former::Nobody
             }
-        };
-        // A build that does not know the question answers something else.
-        let read = serde_json::from_slice::<Envelope<Takeover>>(&answer).ok();
-        read.map_or(Former::Nobody, |read| Former::parse(&read.data.former))
+        }
     }
 
     /// Ends a publisher, at once or when it has been silent for long enough, if it does. `through`: where the one came that
@@ -215,9 +210,5 @@ const POLL: Duration = Duration::from_millis(50);
 const LEAVE: Duration = Duration::from_secs(1);
 /// A publisher that has to be watched for longer is asked about again.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
-/// How long each proxy has for each answer.
-const TIME_LIMIT: Duration = Duration::from_secs(1);
-/// Bytes of an answer, which is one word.
-const LONGEST_ANSWER: usize = 1024;
 /// Publishers that other proxies are asked about at once; the origin's no is the last word for any more.
 pub(super) const MOST_ASKED: usize = 64;

@@ -19,6 +19,8 @@ pub struct MoveOrder {
     pub to: OriginId,
     /// Why.
     pub cause: MoveCause,
+    /// Viewers with legs of their own may be ended for it.
+    pub ends_viewers: bool,
     stage: watch::Sender<MoveStage>,
 }
 
@@ -81,7 +83,7 @@ pub struct Underway {
 }
 
 impl MoveOrder {
-    /// An order, and what hears how it goes.
+    /// An order that ends no viewers, and what hears how it goes.
     pub(crate) fn new(from: OriginId, to: OriginId, cause: MoveCause) -> (Self, Underway) {
         let (stage, heard) = watch::channel(MoveStage::Asking);
         let underway = Underway {
@@ -93,6 +95,7 @@ impl MoveOrder {
             from,
             to,
             cause,
+            ends_viewers: false,
             stage,
         };
         (order, underway)

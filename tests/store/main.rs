@@ -37,6 +37,7 @@ mod live_playlist;
 mod machine;
 mod mesh;
 mod mesh_proxies;
+mod moves;
 mod names;
 mod one_api;
 mod one_process;

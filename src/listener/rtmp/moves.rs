@@ -95,11 +95,11 @@ impl Again {
     fn begin_move(&self, order: MoveOrder, row: &Arc<Row>, identified: Identified) -> Move {
         let asker = self.asker.clone();
         let (from, to) = (order.from.clone(), order.to.clone());
-        let why = order.words();
+        let (why, ends_viewers) = (order.words(), order.ends_viewers);
         let for_row = Arc::clone(row);
         let asked = async move {
             let (proxy, row) = (&asker.proxy, &*for_row);
-            let attempt = moves::attempt(proxy, row, &to)?;
+            let attempt = moves::attempt(proxy, row, (&to, ends_viewers)).await?;
             let asked = asker.ask(attempt, row, &identified);
             let answer = timeout(proxy.setup_timeout(), asked).await;
             let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;

@@ -317,7 +317,7 @@ impl FlowSession {
         let (row, proxy) = (session.row(), &self.proxy);
         let (from, to) = (&order.from, &order.to);
         let why = order.words();
-        let attempt = moves::attempt(proxy, row, to)?;
+        let attempt = moves::attempt(proxy, row, (to, order.ends_viewers)).await?;
         let asked = self.ask(session, attempt).await;
         asked.map_err(|error| moves::not_taken(to, error))?;
         let claim = proxy.move_claim(row, (from, to), &why).await?;
