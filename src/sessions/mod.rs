@@ -3,6 +3,7 @@
 mod acks;
 mod bans;
 mod end;
+mod failed;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod held;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::failed::Failures;
 use super::held::Holds;
 use super::{EndReason, Held, Limits, Loss, Over, Request, Tap, Ticket};
 use crate::bell;
@@ -66,7 +67,7 @@ pub(super) struct Aside {
     elsewhere: Mutex<Option<Place>>,
     is_elsewhere: AtomicBool,
     /// The origins that failed before the one where it is, and how.
-    failed: Mutex<Vec<(OriginId, String)>>,
+    failed: Mutex<Failures>,
     /// Who the client is, where the gate knows it.
     who: OnceLock<Identity>,
     /// What the client called its stream, and where that would be placed, if a backend gave it another name.
@@ -88,7 +89,7 @@ pub struct Placed {
     pub origin: Option<OriginId>,
     /// In words, the decision it was placed by.
     pub why: Cow<'static, str>,
-    /// The origins that failed before, and how.
+    /// The origins that failed, the last of them at the end, and what each did last.
     pub failed: Vec<(OriginId, String)>,
 }
 
@@ -511,7 +512,7 @@ impl Row {
     pub fn placed(&self) -> Placed {
         let failed = self.aside.get().map(|aside| {
             let failed = aside.failed.lock();
-            failed.unwrap_or_else(PoisonError::into_inner).clone()
+            failed.unwrap_or_else(PoisonError::into_inner).told()
         });
         let place = self.with_place(|place| place.cloned());
         let (origin, why) = place.map(|place| (place.origin, place.why)).unzip();
@@ -755,7 +756,7 @@ impl Row {
     pub(crate) fn note_failed(&self, origin: OriginId, why: String) {
         let failed = self.aside().failed.lock();
         let mut failed = failed.unwrap_or_else(PoisonError::into_inner);
-        failed.push((origin, why));
+        failed.note(origin, why);
     }
 
     /// The player waits at an origin that has yet to answer it, as one that is joined does for its first media.
