@@ -45,6 +45,8 @@ export const ofStream = (row) => {
   switch (row.state) {
     case "in_two_places":
       return badge("bad", `In two places: ${[row.origin, ...row.also_on].join(", ")}`, "It is published to each of them: end it where it does not belong.", "SluicegateClaimConflicts");
+    case "held":
+      return badge("bad", "Held: no origin has it", "Its origin is lost, and its publisher waits for another: look at the origins.");
     case "stalled":
       return badge("bad", `Stalled ${span(row.silent_seconds)}`, "The publisher sends nothing: look at the encoder, or end it.");
     case "waiting":

@@ -344,7 +344,7 @@ const streams = {
     const choice = choiceOf(context, (row) => short(row.stream));
     return [
       h("h1", null, "Streams"),
-      filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "waiting", "in_two_places", "idle"] }),
+      filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "held", "waiting", "in_two_places", "idle"] }),
         filter(context, { name: "protocol", label: "Published by", options: ["rtmp", "rtsp", "srt", "webrtc"] }), narrowed(context, ["origin"])),
       together(context, choice, { rows, keyOf, noun: "stream", actions: [["End…", act.endStreams]] }),
       listed(context, { name: "streams", caption: "Streams", isPage: true, columns: streamColumns, document: context.data.streams, rows, keyOf, choice,

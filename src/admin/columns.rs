@@ -89,6 +89,7 @@ pub(super) const STREAMS: Columns = Columns {
         one_of(
             "state",
             &[
+                "held",
                 "idle",
                 "in_two_places",
                 "late_keyframes",

@@ -190,6 +190,7 @@ fn combined(rows: Vec<Stream>) -> Vec<Stream> {
 
 fn add(sum: &mut Stream, row: Stream) {
     sum.publishers += row.publishers;
+    sum.held_publishers += row.held_publishers;
     sum.players += row.players;
     sum.pulls += row.pulls;
     sum.bps_in += row.bps_in;
@@ -222,6 +223,8 @@ struct Sums {
     bps_in: u64,
     bps_out: u64,
     pulls: u64,
+    /// Its publishers that are held.
+    held: u64,
     /// The protocols of its publishers, each as its bit.
     protocols: u16,
     /// When the first of its publishers began: milliseconds since 1970.
@@ -267,6 +270,7 @@ impl From<&Publisher> for Sums {
     fn from(publisher: &Publisher) -> Self {
         Self {
             bps_in: publisher.bps,
+            held: publisher.is_held.into(),
             protocols: bit_of(publisher.protocol),
             started: Some(publisher.started),
             since: Some(publisher.age.as_secs_f64()),
@@ -282,6 +286,7 @@ impl Sums {
         self.bps_in += other.bps_in;
         self.bps_out += other.bps_out;
         self.pulls += other.pulls;
+        self.held += other.held;
         self.protocols |= other.protocols;
         self.started = either(self.started, other.started, u64::min);
         self.since = either(self.since, other.since, f64::max);
@@ -292,6 +297,7 @@ impl Sums {
     fn numbers(&self, placed: &PlacementRow) -> StreamNumbers {
         StreamNumbers {
             publishers: placed.publishers as u64,
+            held: self.held,
             players: (placed.sessions - placed.publishers) as u64,
             bps_out: self.bps_out,
             silent_seconds: self.silent,
@@ -333,6 +339,7 @@ impl OwnStream {
             stream: self.placed.key.clone(),
             origin: self.placed.origin.clone(),
             publishers: numbers.publishers,
+            held_publishers: numbers.held,
             players: numbers.players,
             pulls: self.sums.pulls,
             state: self.state.to_owned(),

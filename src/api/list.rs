@@ -188,6 +188,7 @@ impl Stream {
     pub fn judge(&mut self) {
         let numbers = StreamNumbers {
             publishers: self.publishers,
+            held: self.held_publishers,
             players: self.players,
             bps_out: self.bps_out,
             silent_seconds: self.silent_seconds,
@@ -205,6 +206,8 @@ impl Stream {
 pub struct StreamNumbers {
     /// Its publishers.
     pub publishers: u64,
+    /// Those of them that are held: no origin gets what they send.
+    pub held: u64,
     /// Its players.
     pub players: u64,
     /// Bits per second to these.
@@ -221,6 +224,7 @@ impl StreamNumbers {
         let silent = self.silent_seconds.unwrap_or_default();
         let apart = self.keyframe_seconds.unwrap_or_default();
         match (self.publishers, self.players) {
+            (1.., _) if self.held >= self.publishers => "held",
             (1.., _) if silent >= STALLED_AFTER => "stalled",
             (1.., _) if apart >= LATE_KEYFRAMES => "late_keyframes",
             (1.., _) => "live",
@@ -446,6 +450,11 @@ pub(super) const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+/// The same.
+pub(super) const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Seconds without a byte after which a publisher is said to have stalled.
 pub const STALLED_AFTER: f64 = 8.0;
 /// Bits per second to each player under which what flows is no media, but what a protocol says while it waits.
@@ -485,12 +494,22 @@ mod tests {
             let (publishers, players, bps_out, silent_seconds, keyframe_seconds) = numbers;
             let numbers = StreamNumbers {
                 publishers,
+                held: 0,
                 players,
                 bps_out,
                 silent_seconds,
                 keyframe_seconds,
             };
             assert_eq!(numbers.state(), state, "{cause}");
+            let held = StreamNumbers {
+                held: publishers,
+                ..numbers
+            };
+            let expected = match publishers {
+                0 => state,
+                _ => "held",
+            };
+            assert_eq!(held.state(), expected, "{cause}, held");
         }
     }
 }

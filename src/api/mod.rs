@@ -459,6 +459,9 @@ pub struct Stream {
     pub origin: String,
     /// Publishers of it.
     pub publishers: u64,
+    /// Those of them that are held: no origin gets what they send.
+    #[serde(skip_serializing_if = "list::is_zero")]
+    pub held_publishers: u64,
     /// Players of it.
     pub players: u64,
     /// Legs that each bring it for any number of players; others have a leg each.
@@ -734,6 +737,7 @@ mod tests {
                 json!(Stream {
                     also_on: vec!["two".to_owned()],
                     keyframe_seconds: Some(2.0),
+                    held_publishers: 1,
                     ..Stream::default()
                 }),
             ),

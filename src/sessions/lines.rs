@@ -68,6 +68,8 @@ pub(crate) struct Publisher {
     /// When it began: milliseconds since 1970.
     pub(crate) started: u64,
     pub(crate) age: Duration,
+    /// No origin gets what it sends.
+    pub(crate) is_held: bool,
     /// For how long it has sent nothing; `None` while it connects and has nothing to send yet.
     pub(crate) silent: Option<Duration>,
     /// How far apart its keyframes are, where that is known.
@@ -119,6 +121,7 @@ impl Lines {
                 bps: row.bps(Direction::ToOrigin),
                 started,
                 age: row.age_at(now),
+                is_held: state == State::Held,
                 silent: (state != State::Connecting).then(|| row.client_silent_for()),
                 keyframes: row.keyframes(),
             });

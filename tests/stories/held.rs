@@ -271,6 +271,26 @@ async fn without_another_origin_the_hold_ends_in_its_time() {
     );
 }
 
+/// Each round of the hold asks the origin that is gone.
+#[tokio::test]
+async fn what_is_told_of_a_held_publisher_does_not_grow_and_does_not_say_live() {
+    let (house, mut one, _guest) = on_air("[hold]\npublishers = \"60s\"\n").await;
+    one.kill().await;
+    until_told("several rounds", async || {
+        let session = session(&house).await;
+        let failed = session["failed"].as_array().expect("a list");
+        assert!(failed.len() <= 1, "each origin once: {session}");
+        let why = failed.first().and_then(|one| one["why"].as_str());
+        why.is_some_and(|why| why.contains("it failed"))
+    })
+    .await;
+    for (state, count) in [("held", 1), ("live", 0)] {
+        let (_, body) = get(house.at.system, &format!("/api/v1/streams?state={state}")).await;
+        let document: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(document["data"]["total"], count, "{state}: {body}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_hold_the_end_of_the_origin_is_the_end_of_the_session() {
     let (house, mut one, mut guest) = on_air("[hold]\npublishers = \"0s\"\n").await;
