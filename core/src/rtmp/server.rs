@@ -397,12 +397,8 @@ impl Server {
                     Value::Boolean(true),
                     Value::Boolean(true),
                 ];
+                // No `NetStream.Data.Start` follows, which SRS sends: ffmpeg makes a track of it, ahead of those of the stream.
                 self.send(chunk_stream::STREAM, &Message::data(stream_id, &access));
-                let start = Value::Object(vec![("code".to_owned(), "NetStream.Data.Start".into())]);
-                self.send(
-                    chunk_stream::STREAM,
-                    &Message::data(stream_id, &["onStatus".into(), start]),
-                );
             }
             Action::Publish => {
                 self.status(
