@@ -256,6 +256,7 @@ fn an_outcome() -> impl Strategy<Value = Outcome> {
         4 => Just(Outcome::Failed(Fault::Silent, no())),
         2 => Just(Outcome::HungUp(no())),
         2 => Just(Outcome::Busy(no())),
+        1 => Just(Outcome::Taken(no())),
         3 => Just(Outcome::Refused(no())),
         2 => Just(Outcome::Full),
         2 => (some_origin(), by).prop_map(|(origin, by)| Outcome::ClaimedFor(origin, by)),
@@ -276,6 +277,7 @@ fn a_last_outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Failed(Fault::Silent, no())),
         Just(Outcome::HungUp(no())),
         Just(Outcome::Busy(no())),
+        Just(Outcome::Taken(no())),
         Just(Outcome::Refused(no())),
         Just(Outcome::Full),
         Just(Outcome::NoService),
@@ -399,7 +401,12 @@ fn check(world: &World, terms: Terms, lost: Option<(&OriginId, LegEnd)>, told: &
         }
         if *why == Why::Found {
             assert!(
-                after(|outcome| matches!(outcome, Outcome::Busy(_) | Outcome::Refused(_))),
+                after(|outcome| {
+                    matches!(
+                        outcome,
+                        Outcome::Busy(_) | Outcome::Refused(_) | Outcome::Taken(_)
+                    )
+                }),
                 "{tried:?}"
             );
         }
@@ -601,6 +608,11 @@ fn an_origin_that_is_busy_is_asked_again_once_another_proxy_makes_room() {
         };
         assert_eq!(words, "already publishing", "{what}");
     }
+    let taken = (Outcome::Taken("already publishing".to_owned()), 1);
+    let script = [taken, (Outcome::Former(Former::GaveWay), 1)];
+    let told = play(&world, terms, None, &script, &busy().0);
+    let both = (told.asks, told.tried.len());
+    assert_eq!(both, (1, 1), "its client has heard the no, and comes again");
     let late = [busy(), (Outcome::Former(Former::GaveWay), 9900)];
     let told = play(&world, terms, None, &late, &busy().0);
     assert_eq!(told.tried.len(), 1, "no time is left to ask again");

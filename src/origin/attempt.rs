@@ -134,6 +134,8 @@ pub enum DialError {
     Refused(String),
     /// The origin said nothing in its time.
     Silent(String),
+    /// As [`Busy`](Self::Busy), and the client has heard that no, so that only its next request can do better.
+    Taken(String),
     /// The origin lives, and its answer took longer than the client may wait: no other would be faster, and nobody is to
     /// blame.
     Slow(String),
@@ -151,7 +153,8 @@ impl DialError {
             | Self::HungUp(words)
             | Self::Refused(words)
             | Self::Silent(words)
-            | Self::Slow(words) => words,
+            | Self::Slow(words)
+            | Self::Taken(words) => words,
         }
     }
 

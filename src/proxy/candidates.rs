@@ -250,6 +250,10 @@ impl Candidates<'_> {
                 registry.answered(origin);
                 return Outcome::Busy(words);
             }
+            DialError::Taken(words) => {
+                registry.answered(origin);
+                return Outcome::Taken(words);
+            }
             DialError::Refused(words) => {
                 registry.answered(origin);
                 return Outcome::Refused(words);

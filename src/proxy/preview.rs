@@ -171,7 +171,9 @@ fn give_up(origin: &OriginId, error: DialError) -> GiveUp {
     let origin = origin.clone();
     match error {
         DialError::Exhausted(words) => GiveUp::Exhausted(words),
-        DialError::Busy(words) | DialError::Refused(words) => GiveUp::Refused { origin, words },
+        DialError::Busy(words) | DialError::Refused(words) | DialError::Taken(words) => {
+            GiveUp::Refused { origin, words }
+        }
         DialError::Moved { place, .. } => GiveUp::Redirected { origin, to: place },
         DialError::Closed(how) => GiveUp::AllClosed(vec![(origin, how)]),
         DialError::HungUp(how) => GiveUp::HungUp(vec![(origin, how)]),

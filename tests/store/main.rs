@@ -52,6 +52,9 @@ mod rebalanced;
 mod redis_cluster;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod redis_server;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../stories/rtsp_house.rs"]
+mod rtsp_house;
 mod takeover;
 mod two_builds;
 mod two_proxies;

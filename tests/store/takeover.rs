@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sluicegate::sessions::EndReason;
+use sluicegate_core::rtsp::message::{Message, Method};
 use sluicegate_core::stream::Action;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -12,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::house::{Guest, House, Manner, Stub, until, video};
 use crate::pair::{in_a_mesh, met, on_a_redis};
 use crate::redis_server::RedisServer;
+use crate::rtsp_house::{self, Caller, Reply, answer};
 
 const MORE: &str =
     "[cluster]\nkey = \"shared\"\n[proxy_protocol]\naccept_from = [\"127.0.0.1\"]\n[session]\n";
@@ -93,6 +95,48 @@ async fn an_origin_that_lets_go_late_is_asked_again(a: House, b: House) {
     busy.store(3, Ordering::Relaxed);
     let back = publish(&b, "203.0.113.1").await;
     assert!(back.has_started(), "{} {}", back.code(), back.words());
+}
+
+/// A camera announces `live/a`, and is told this.
+async fn announce(house: &House) -> (Caller, Message) {
+    let mut camera = Caller::connect(house.at.rtsp).await;
+    let sdp =
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=a\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=0\r\n";
+    let announce = format!(
+        "PROXY TCP4 203.0.113.1 127.0.0.1 4242 554\r\nANNOUNCE rtsp://media.example/live/a RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    camera.send(announce).await;
+    let answer = camera.hear().await.expect("an answer");
+    (camera, answer)
+}
+
+/// An RTSP origin says no in one of several statuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_camera_gives_way_through_another_proxy() {
+    for (status, accepted) in [("406 Not Acceptable", true), ("403 Forbidden", false)] {
+        let (a, b) = in_mesh().await;
+        let announced = AtomicUsize::new(0);
+        let origin = rtsp_house::Stub::start(|at| {
+            let grants = rtsp_house::grants(at, Vec::new());
+            move |request: &Message| match request.method() {
+                Some(Method::Announce) if announced.fetch_add(1, Ordering::Relaxed) == 1 => {
+                    Reply::Say(answer(request, status, "", ""))
+                }
+                _ => grants(request),
+            }
+        })
+        .await;
+        for house in [&a, &b] {
+            house.register_with("origin", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        }
+        let (_former, told) = announce(&a).await;
+        assert_eq!(told.status(), Some(200), "{told:?}");
+        let row = a.proxy.sessions().list().remove(0);
+        let (_back, told) = announce(&b).await;
+        assert_eq!(told.status() == Some(200), accepted, "{status}: {told:?}");
+        assert_eq!(row.has_ended(), accepted, "{status}");
+    }
 }
 
 async fn on_redis(redis: &RedisServer, more: &str) -> (House, House) {

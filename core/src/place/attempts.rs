@@ -211,6 +211,8 @@ pub enum Outcome {
     },
     /// The origin said no, in these words, which are its last.
     Refused(String),
+    /// As [`Busy`](Self::Busy), and the client has heard that no: it has to come again to do better.
+    Taken(String),
 }
 
 /// Who else claimed a stream.
@@ -283,6 +285,8 @@ pub struct Attempts {
     /// A no that may not be the last word, while the other origins are searched or the other proxies asked.
     refusal: Option<String>,
     has_asked_proxies: bool,
+    /// The client has heard that no.
+    has_heard: bool,
     /// When another proxy said that its publisher gave way or had left.
     made_room: Option<Instant>,
     searched: bool,
@@ -306,6 +310,7 @@ impl Attempts {
             current: None,
             refusal: None,
             has_asked_proxies: false,
+            has_heard: false,
             made_room: None,
             searched: false,
             insisted: false,
@@ -373,11 +378,7 @@ impl Attempts {
                 let choice = Choice::standing(origin, Why::Again, why);
                 self.try_in(now, choice, PAUSE, self.terms.dial)
             }
-            Outcome::Busy(words) if self.may_ask_proxies(view) => {
-                self.has_asked_proxies = true;
-                self.refusal = Some(words);
-                Step::AskProxies
-            }
+            Outcome::Busy(words) if self.may_ask_proxies(view) => self.ask_proxies(words),
             Outcome::Busy(words) => self.refused(origin, words, view),
             Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by),
             Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
@@ -408,6 +409,11 @@ impl Attempts {
                 self.redirected(now, &current, (&place, for_one), view)
             }
             Outcome::Refused(words) => self.refused(origin, words, view),
+            Outcome::Taken(words) if self.may_ask_proxies(view) => {
+                self.has_heard = true;
+                self.ask_proxies(words)
+            }
+            Outcome::Taken(words) => self.refused(origin, words, view),
         }
     }
 
@@ -507,10 +513,16 @@ impl Attempts {
         })
     }
 
+    fn ask_proxies(&mut self, words: String) -> Step {
+        self.has_asked_proxies = true;
+        self.refusal = Some(words);
+        Step::AskProxies
+    }
+
     /// Asks the origin again if the publisher that it was busy with gave way at another proxy, or left it lately.
     fn heard_of(&mut self, now: Instant, origin: OriginId, former: Former) -> Step {
         let words = self.refusal.take().unwrap_or_default();
-        if !former.makes_room() || now + PAUSE >= self.deadline() {
+        if self.has_heard || !former.makes_room() || now + PAUSE >= self.deadline() {
             return Step::Give(GiveUp::Refused { origin, words });
         }
         self.made_room = Some(now);

@@ -25,6 +25,17 @@ pub fn http_status(words: &str) -> Option<u16> {
     is_no.then_some(status)
 }
 
+/// Whether a no of this status, of RTSP or HTTP, may be said to a publisher because its stream has one. MediaMTX says 400, other
+/// servers 406 or 409; the statuses that say something else are about the client or its request.
+pub const fn may_mean_busy(status: u16) -> bool {
+    matches!(status, 400 | 406 | 409)
+}
+
+/// Whether a no with this code in JSON says that the stream has a publisher: `ERROR_SYSTEM_STREAM_BUSY` of SRS.
+pub const fn means_busy(code: i64) -> bool {
+    code == 1028
+}
+
 /// The code in RTMP by which a player hears of a no in these words, if they are those of an answer in HTTP that has one of
 /// its own.
 pub fn play_code(words: &str) -> Option<&'static str> {
@@ -111,6 +122,17 @@ mod tests {
         ] {
             assert_eq!(without_secrets(words), expected, "{words}");
         }
+    }
+
+    #[test]
+    fn a_no_that_may_be_said_because_the_stream_has_a_publisher() {
+        for status in [400, 406, 409] {
+            assert!(may_mean_busy(status), "{status}");
+        }
+        for status in [200, 401, 403, 404, 405, 415, 422, 429, 454, 461, 500, 503] {
+            assert!(!may_mean_busy(status), "{status}");
+        }
+        assert!(means_busy(1028) && !means_busy(400));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::time::Duration;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::dialect::Rename;
+use sluicegate_core::place::origins_no::may_mean_busy;
 use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtsp::challenge::rejects;
 use sluicegate_core::rtsp::join::{FromOrigin, Join, News};
@@ -30,7 +31,7 @@ use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
 use sluicegate_core::rtsp::server::{NamedStream, Server};
 use sluicegate_core::rtsp::take_out::TakeOut;
 use sluicegate_core::rtsp::walk::WalkError;
-use sluicegate_core::stream::{Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -395,10 +396,9 @@ impl Rtsp {
         answer: Message,
         asking: Asking<'_>,
     ) -> Result<(Leg, Option<Message>), DialError> {
-        let refused = |words: Vec<u8>, reason: String| {
+        let note_no = |words: Vec<u8>| {
             let no = &asking.said.no;
             *no.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
-            Err(DialError::Refused(reason))
         };
         match AnswerMeaning::of(&answer) {
             AnswerMeaning::Grants => Ok((leg, Some(answer))),
@@ -411,7 +411,9 @@ impl Rtsp {
                 {
                     self.told.tell_of(leg.origin(), why);
                     let status = leg::status_line(&answer);
-                    return refused(words, format!("{status}: {}", why.as_str()));
+                    note_no(words);
+                    let reason = format!("{status}: {}", why.as_str());
+                    return Err(DialError::Refused(reason));
                 }
                 leg.note_challenge();
                 Ok((leg, Some(answer)))
@@ -428,7 +430,13 @@ impl Rtsp {
             AnswerMeaning::Refuses => {
                 let mut join = leg.join(asking.asked, asking.ends);
                 let words = leg::to_client(&mut join, &answer);
-                refused(words, leg::status_line(&answer))
+                note_no(words);
+                let reason = leg::status_line(&answer);
+                let may_be_busy = answer.status().is_some_and(may_mean_busy);
+                Err(match asking.asked.action {
+                    Action::Publish if may_be_busy => DialError::Busy(reason),
+                    Action::Play | Action::Publish => DialError::Refused(reason),
+                })
             }
         }
     }

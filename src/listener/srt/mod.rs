@@ -239,6 +239,7 @@ impl Driver for Table {
                     // An origin that had the caller may not have noticed that it left. A caller that is not joined yet has
                     // heard of the rejection already.
                     Rejection::CONFLICT if is_joined => DialError::Busy(why),
+                    Rejection::CONFLICT => DialError::Taken(why),
                     _ => DialError::Refused(why),
                 };
                 self.answer(flow, Err(no));

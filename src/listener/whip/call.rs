@@ -12,6 +12,7 @@ use serde_json::Value;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::whip::{CallRequest, SDP, is_sdp, resolve, resource as resource_path};
+use sluicegate_core::place::origins_no::{may_mean_busy, means_busy};
 use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten, SdpError};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
@@ -384,10 +385,15 @@ impl Ask<'_> {
             target = elsewhere;
             answer = self.exchange(&at_api, &head, &target, body).await?;
         }
-        if let Some((no, why)) = no_in_json(&answer) {
-            let words = format!("it answered {} with {why}", status_words(answer.status));
-            said().no = Some(no);
-            return Err(DialError::Refused(words));
+        let publishes = session.row().request.action == Action::Publish;
+        if let Some(no) = no_in_json(&answer) {
+            let (status, why) = (status_words(answer.status), no.why);
+            let words = format!("it answered {status} with {why}");
+            said().no = Some(no.told);
+            return Err(match publishes && no.is_busy {
+                true => DialError::Busy(words),
+                false => DialError::Refused(words),
+            });
         }
         let agrees = answer.status.is_success();
         if agrees || (session.row().request.action == Action::Play && is_counter_offer(&answer)) {
@@ -399,6 +405,7 @@ impl Ask<'_> {
             });
         }
         let words = format!("it answered {}", status_words(answer.status));
+        let has_publisher = publishes && may_mean_busy(answer.status.as_u16());
         let busy = matches!(
             answer.status,
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
@@ -407,6 +414,8 @@ impl Ask<'_> {
         // The next may have room; one that says no to this client says so for all.
         Err(if busy {
             DialError::HungUp(words)
+        } else if has_publisher {
+            DialError::Busy(words)
         } else {
             DialError::Refused(words)
         })
@@ -671,9 +680,19 @@ fn bare(tag: &str) -> &str {
     inside.unwrap_or(tag)
 }
 
+/// A no in a document.
+struct JsonNo {
+    /// As clients get it, without the origin's words.
+    told: CallAnswer,
+    /// The origin's words, for the log.
+    why: String,
+    /// The stream has a publisher.
+    is_busy: bool,
+}
+
 /// The no of an answer that agrees by its status and refuses by its document, as SRS does: a code other than 0, and no
-/// description. Returns the refusal as clients get it, without the origin's words, and these words for the log.
-fn no_in_json(answer: &CallAnswer) -> Option<(CallAnswer, String)> {
+/// description.
+fn no_in_json(answer: &CallAnswer) -> Option<JsonNo> {
     if !answer.status.is_success() {
         return None;
     }
@@ -701,7 +720,11 @@ fn no_in_json(answer: &CallAnswer) -> Option<(CallAnswer, String)> {
         headers,
         body: told.to_string().into(),
     };
-    Some((no, why))
+    Some(JsonNo {
+        told: no,
+        why,
+        is_busy: means_busy(code),
+    })
 }
 
 /// An origin's words as a log line takes them: few, and of letters that do nothing to a terminal.
