@@ -12,7 +12,7 @@ use sluicegate_core::http::caller::{Caller, OwnNames, PROGRAM, Terms};
 use tracing::warn;
 
 use super::audit::Audited;
-use super::{System, problem, to_its_end};
+use super::{System, problem, takeovers, to_its_end};
 use crate::cluster::PeerAccess;
 use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
@@ -275,7 +275,9 @@ pub(super) async fn door(
         Ok(()) => None,
     };
     let is_told = is_told(surface, &request, access.is_proxy(headers));
-    let is_change = surface.is_guarded() && !request.method().is_safe();
+    // Where a publisher gives way to one at another proxy, its session says so.
+    let is_question = request.uri().path() == takeovers::PATH && access.is_proxy(headers);
+    let is_change = surface.is_guarded() && !request.method().is_safe() && !is_question;
     let audited =
         (is_told || is_change).then(|| Audited::of(&system, &request, &params, refused.is_none()));
     let answer = {

@@ -174,7 +174,7 @@ fn table() -> Vec<Route> {
         on_delete("/api/v1/bans/{ban}", Management, bans::lift),
         on_get("/api/v1/moves", Management, moves::bound),
         on_post("/api/v1/moves", Management, moves::begin),
-        on_post("/api/v1/takeovers", Management, takeovers::judge).by(Role::Admin),
+        on_post(takeovers::PATH, Management, takeovers::judge).by(Role::Admin),
         on_get("/api/v1/rebalance", Management, rebalance::plan),
         on_post("/api/v1/rebalance", Management, rebalance::begin),
         on_get("/api/v1/explain", Management, lookup::explain),

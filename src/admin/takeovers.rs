@@ -13,6 +13,9 @@ use super::{System, problem};
 use crate::api;
 use crate::proxy::takeover::Newcomer;
 
+/// Where proxies ask each other.
+pub(super) const PATH: &str = "/api/v1/takeovers";
+
 /// What may stand after the `?`.
 #[derive(Debug, Deserialize)]
 pub(super) struct TakeoverQuery {
