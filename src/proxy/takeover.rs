@@ -71,7 +71,7 @@ impl Proxy {
     }
 
     /// What becomes of the publisher of a stream here, now that one is at another proxy whose origin refused it. The answer
-    /// comes within [`ANSWERS_WITHIN`].
+    /// comes within half a second.
     pub async fn makes_room(&self, stream: &StreamUrl, newcomer: Newcomer) -> Former {
         let left = || {
             let registry = &self.shared.registry;
