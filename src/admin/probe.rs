@@ -3,13 +3,14 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use sluicegate_core::fleet::origin::{OriginId, Transport};
+use sluicegate_core::fleet::origin::OriginId;
 
 use super::asked::Path;
 use super::fleet::data;
 use super::{System, problem};
 use crate::api;
 use crate::origin::health::{NotAsked, ServiceAnswer};
+use crate::origin::probe::ProbeError;
 
 /// `POST /api/v1/origins/{id}/probe`.
 pub(super) async fn probe(State(system): State<System>, Path(id): Path<String>) -> Response {
@@ -35,8 +36,8 @@ pub(super) async fn probe(State(system): State<System>, Path(id): Path<String>) 
 }
 
 fn document(said: &ServiceAnswer) -> api::ServiceProbe {
-    let is_asked = Transport::of(said.service) == Transport::Tcp;
     let reason = said.answer.as_ref().err();
+    let is_asked = !matches!(reason, Some(ProbeError::Datagrams(_)));
     api::ServiceProbe {
         service: said.service.as_str().to_owned(),
         at: said.target.to_string(),

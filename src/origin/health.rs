@@ -132,7 +132,9 @@ impl Prober {
     /// answers for. Such a one is the same origin, which has moved, as one in a container does when it starts again.
     pub async fn look_at_namesakes(&self, origin: &Origin) {
         for id in self.registry.namesakes_elsewhere(origin) {
-            let Some((service, target)) = self.question(ProbeKind::Tcp, &id) else {
+            let by_srt = || Some((Service::Srt, self.target(&id, Service::Srt)?));
+            let question = self.question(ProbeKind::Tcp, &id).or_else(by_srt);
+            let Some((service, target)) = question else {
                 continue;
             };
             if let Err(error) = probe::accepts(&self.connector, &target, service).await {
@@ -367,7 +369,8 @@ fn fault(error: &ProbeError) -> Fault {
         ProbeError::Datagrams(_)
         | ProbeError::Http(_)
         | ProbeError::NotRtmp(_)
-        | ProbeError::NotRtsp => Fault::Refused,
+        | ProbeError::NotRtsp
+        | ProbeError::NotSrt => Fault::Refused,
     }
 }
 

@@ -8,17 +8,21 @@ use crate::value::Url;
 
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::{Target, Transport};
+use sluicegate_core::srt::packet::{self, Handshake, MAX_HANDSHAKE, Step};
 use sluicegate_core::stream::Service;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
 
 use crate::net::linger_close;
 
 /// Whether `service` answers at `target` within one second.
 ///
 /// A process that is stopped, or stuck, still accepts TCP connections: the kernel does that for it. RTMP is therefore
-/// asked for the first byte of its handshake, and RTSP what it can do. Other services over TCP are only connected to.
+/// asked for the first byte of its handshake, and RTSP what it can do. SRT is asked for the answer to the first packet of a call,
+/// of which it remembers nothing. Other services over TCP are only connected to.
 ///
 /// # Errors
 /// Why it does not answer, or that it cannot be asked.
@@ -27,6 +31,9 @@ pub async fn answers(
     target: &Target,
     service: Service,
 ) -> Result<(), ProbeError> {
+    if service == Service::Srt {
+        return begin_call(connector, target).await;
+    }
     let ask = async {
         match service {
             Service::Api | Service::Http => connect(connector, target).await,
@@ -83,7 +90,7 @@ pub async fn shows(
     }
 }
 
-/// Whether something accepts connections for `service` at `target` within one second.
+/// Whether something accepts connections, or calls, for `service` at `target` within one second.
 ///
 /// # Errors
 /// Why nothing does, or that it cannot be asked.
@@ -92,6 +99,9 @@ pub async fn accepts(
     target: &Target,
     service: Service,
 ) -> Result<(), ProbeError> {
+    if service == Service::Srt {
+        return begin_call(connector, target).await;
+    }
     if Transport::of(service) == Transport::Udp {
         return Err(ProbeError::Datagrams(service));
     }
@@ -106,7 +116,7 @@ pub enum ProbeError {
     /// It closed the connection before a byte of its own.
     #[error("it closed the connection without a word")]
     Closed,
-    /// Services over UDP have no question that anything would answer.
+    /// WebRTC has no question that anything would answer.
     #[error("{0} is served over UDP and cannot be asked")]
     Datagrams(Service),
     /// The HTTP request failed, or its answer is no good.
@@ -118,6 +128,9 @@ pub enum ProbeError {
     /// It speaks, but not RTSP (RFC 2326 §7.1).
     #[error("it does not speak RTSP")]
     NotRtsp,
+    /// It speaks, but not SRT.
+    #[error("it does not speak SRT")]
+    NotSrt,
     /// It did nothing in time.
     #[error("no answer within {} s", TIME_LIMIT.as_secs())]
     Silent,
@@ -170,12 +183,43 @@ async fn ask_options(mut origin: Wire) -> Result<Wire, ProbeError> {
     }
 }
 
+/// Sends the first packet of a call (draft-sharabayko-srt-01 §4.3.1.1) until something comes back.
+async fn begin_call(connector: &Connector, target: &Target) -> Result<(), ProbeError> {
+    let ask = async {
+        let addresses = connector.addresses(target, Transport::Udp).await?;
+        let address = *addresses.first().ok_or(ProbeError::Silent)?;
+        let any: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).await?;
+        // Others are not heard, and that nobody listens there is an error.
+        socket.connect(address).await?;
+        let mut answer = [0; MAX_HANDSHAKE];
+        loop {
+            socket.send(&packet::question(address)).await?;
+            if let Ok(came) = tokio::time::timeout(ASK_AGAIN, socket.recv(&mut answer)).await {
+                let answer = answer.get(..came?).unwrap_or_default();
+                let step = Handshake::parse(answer).map(|answer| answer.step);
+                return match step {
+                    Ok(Step::Induction) => Ok(()),
+                    _ => Err(ProbeError::NotSrt),
+                };
+            }
+        }
+    };
+    let answered = tokio::time::timeout(TIME_LIMIT, ask).await;
+    answered.unwrap_or(Err(ProbeError::Silent))
+}
+
 /// How long an origin may take; as long as a session gives each of its candidates.
 const TIME_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes of a health page that are read; the rest is not.
 const SMALL_ANSWER: usize = 64 * 1024;
 /// How long an origin that answered may take to close.
 const LEAVE: Duration = Duration::from_millis(200);
+/// A packet may be lost.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
 const RTMP_VERSION: u8 = 3; // RTMP 1.0 §5.2.2
 const RTSP_OPTIONS: &[u8] = b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n";
 /// The start of any answer, whatever its status.
@@ -186,6 +230,7 @@ const FILLER: u8 = 0x53;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluicegate_core::srt::packet::Rejection;
     use tokio::net::{TcpListener, TcpSocket};
 
     async fn answers(target: &Target, service: Service) -> Result<(), ProbeError> {
@@ -284,10 +329,60 @@ mod tests {
         let target = Target::plain(address.ip().into(), closed.local_addr().unwrap().port());
         let error = answers(&target, Service::Http).await.unwrap_err();
         assert_eq!(error.to_string(), "connection refused");
-        let error = answers(&target, Service::Srt).await.unwrap_err();
+        let error = answers(&target, Service::Rtc).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "srt is served over UDP and cannot be asked"
+            "rtc is served over UDP and cannot be asked"
         );
+    }
+
+    #[tokio::test]
+    async fn srt_must_answer_the_first_packet_of_a_call() {
+        let call = packet::question("127.0.0.1:9".parse().unwrap());
+        let asked = Handshake::parse(&call).unwrap();
+        assert_eq!((asked.step, asked.version), (Step::Induction, 4));
+        let listener = Handshake {
+            version: 5,
+            ..asked
+        };
+        let no = Handshake {
+            step: Step::Rejection(Rejection(1003)),
+            ..asked
+        };
+        for (cause, answer, expected) in [
+            ("a listener", Some(listener.write()), Ok(())),
+            ("a no", Some(no.write()), Err("it does not speak SRT")),
+            (
+                "another",
+                Some(b"HTTP/1.1".to_vec()),
+                Err("it does not speak SRT"),
+            ),
+            ("nobody", None, Err("connection refused")),
+        ] {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = socket.local_addr().unwrap();
+            let answering = answer.map(|answer| {
+                tokio::spawn(async move {
+                    let mut asked = [0; MAX_HANDSHAKE];
+                    // The first one is lost.
+                    socket.recv_from(&mut asked).await.unwrap();
+                    let (length, from) = socket.recv_from(&mut asked).await.unwrap();
+                    assert_eq!(length, packet::HANDSHAKE);
+                    socket.send_to(&answer, from).await.unwrap();
+                })
+            });
+            let target = Target::plain(address.ip().into(), address.port());
+            let said = answers(&target, Service::Srt).await;
+            let said = said.map_err(|error| error.to_string());
+            assert_eq!(said, expected.map_err(str::to_owned), "{cause}");
+            if let Some(answering) = answering {
+                answering.await.unwrap();
+            }
+        }
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let target = Target::plain(address.ip().into(), address.port());
+        let error = answers(&target, Service::Srt).await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 1 s");
     }
 }

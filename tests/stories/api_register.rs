@@ -11,9 +11,10 @@ use sluicegate::net::patience::Patience;
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::http::base::BasePath;
+use sluicegate_core::srt::packet::Handshake;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -551,6 +552,49 @@ async fn an_origin_that_moved_is_the_same_origin_at_once() {
     let listed = origins(&house).await;
     assert_eq!(listed.len(), 2, "{listed:?}");
     assert!(origin.connections() > 0);
+}
+
+/// The same of one that has SRT alone: it is asked by the first packet of a call.
+#[tokio::test]
+async fn an_origin_with_srt_alone_that_moved_is_the_same_origin_at_once() {
+    let house = House::open("").await;
+    let report = async |ip: &str, pid: &str, port: u16| {
+        let body = format!(
+            r#"{{"ip":"{ip}","server":"vid-1","service":"s","pid":"{pid}","srt":["udp://:{port}"]}}"#
+        );
+        let (status, answer) = post(house.at.system, PATH, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        origins(&house).await
+    };
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let port = socket.local_addr().expect("bound").port();
+    let answering = async {
+        let mut call = [0; 1500];
+        loop {
+            let (length, from) = socket.recv_from(&mut call).await.expect("a packet");
+            let asked = Handshake::parse(&call[..length]).expect("the first of a call");
+            let answer = Handshake {
+                version: 5,
+                cookie: 7,
+                ..asked
+            };
+            let sent = socket.send_to(&answer.write(), from).await;
+            sent.expect("it goes out");
+        }
+    };
+    let reporting = async {
+        report("127.0.0.9", "1", nowhere().port()).await;
+        let listed = report("127.0.0.1", "2", port).await;
+        assert_eq!(listed.len(), 1, "nobody answers at the first: {listed:?}");
+        assert_eq!(listed[0]["id"], "vid-1");
+        // Two that answer are two.
+        let listed = report("127.0.0.8", "3", nowhere().port()).await;
+        assert_eq!(listed.len(), 2, "{listed:?}");
+    };
+    tokio::select! {
+        () = answering => unreachable!("it answers for ever"),
+        () = reporting => {}
+    }
 }
 
 /// What an origin with one id reports from an address.

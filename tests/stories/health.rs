@@ -52,9 +52,10 @@ async fn an_operator_has_an_origin_probed_and_it_is_back_at_once() {
     let house = House::open("[health]\nprobe_interval = \"1h\"\nrise = 1\n").await;
     let (rtmp, closed) = (nowhere(), nowhere());
     let endpoints = format!(
-        r#""rtmp":["{}"],"http":["{}"],"srt":["udp://:10080"]"#,
+        r#""rtmp":["{}"],"http":["{}"],"srt":["udp://:{}"],"rtc":["udp://:8000"]"#,
         rtmp.port(),
-        closed.port()
+        closed.port(),
+        nowhere().port()
     );
     house.register_with("one", &endpoints);
     let refused = house.ask(Action::Publish, "live/a").await;
@@ -67,17 +68,18 @@ async fn an_operator_has_an_origin_probed_and_it_is_back_at_once() {
         .map(|one| (&one["service"], &one["ok"], &one["reason"], &one["judged"]))
         .collect();
     let (no, refused) = (json!(false), json!("connection refused"));
-    let udp = json!("srt is served over UDP and cannot be asked");
+    let udp = json!("rtc is served over UDP and cannot be asked");
     assert_eq!(
         said,
         [
             (&json!("http"), &no, &refused, &no),
+            (&json!("rtc"), &Value::Null, &udp, &no),
             (&json!("rtmp"), &no, &refused, &json!(true)),
-            (&json!("srt"), &Value::Null, &udp, &no),
+            (&json!("srt"), &no, &refused, &no),
         ]
     );
     assert!(
-        services[0]["ms"].is_number() && services[2]["ms"].is_null(),
+        services[0]["ms"].is_number() && services[1]["ms"].is_null(),
         "{told}"
     );
 
@@ -89,8 +91,8 @@ async fn an_operator_has_an_origin_probed_and_it_is_back_at_once() {
         (200, &json!("up")),
         "{told}"
     );
-    assert_eq!(told["data"]["services"][1]["ok"], true, "{told}");
-    assert_eq!(told["data"]["services"][1]["reason"], Value::Null, "{told}");
+    assert_eq!(told["data"]["services"][2]["ok"], true, "{told}");
+    assert_eq!(told["data"]["services"][2]["reason"], Value::Null, "{told}");
     assert!(house.ask(Action::Publish, "live/a").await.has_started());
     assert_eq!(probe(&house, "nobody").await.0, 404);
 }

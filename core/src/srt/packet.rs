@@ -94,6 +94,27 @@ pub struct Handshake<'a> {
     pub extensions: &'a [u8],
 }
 
+/// The first packet of a call (§4.3.1.1), from a caller that goes no further: a listener answers it and remembers nothing. The
+/// answer comes with the step [`Step::Induction`] too.
+pub fn question(listener: SocketAddr) -> Vec<u8> {
+    Handshake {
+        timestamp: 0,
+        destination: 0,
+        version: 4,
+        encryption: 0,
+        extension: DATAGRAM,
+        initial_sequence: 0,
+        mtu: 1500,
+        window: 8192,
+        step: Step::Induction,
+        socket_id: 1,
+        cookie: 0,
+        peer_ip: peer_ip(listener),
+        extensions: &[],
+    }
+    .write()
+}
+
 /// The steps of a handshake, and its failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -280,6 +301,9 @@ pub const HAS_CONFIG: u16 = 4;
 const LEAST_REJECTION: u32 = 1000;
 /// Applications use codes up to here; the room beyond is for wire values that nobody has seen yet.
 const MOST_REJECTION: u32 = 9999;
+
+/// The value that a caller's induction has in place of extension flags: datagram mode, inherited from UDT.
+pub(super) const DATAGRAM: u16 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -540,7 +540,7 @@ mod tests {
         let data = json!({"id": "one", "state": "up", "services": [
             {"service": "rtmp", "at": "10.0.0.1:1935", "ok": true, "reason": null, "ms": 1.26, "judged": true},
             {"service": "http", "at": "10.0.0.1:8080", "ok": false, "reason": "connection refused", "ms": 0.4, "judged": false},
-            {"service": "srt", "at": "10.0.0.1:10080", "ok": null, "reason": "srt is served over UDP and cannot be asked",
+            {"service": "rtc", "at": "10.0.0.1:8000", "ok": null, "reason": "rtc is served over UDP and cannot be asked",
              "ms": null, "judged": false}]});
         let text = probed(&read(data));
         fits(&text);

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::super::extension::{self, ExtensionError, Extensions, Terms};
-use super::super::packet::{HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip};
+use super::super::packet::{
+    DATAGRAM, HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip,
+};
 use super::flow::{Asking, Attempt, Flow, Leg, Reply, Stage, aged};
 use super::kept::Kept;
 use super::{ASK_AGAIN, End, Event, Failure, Farewell, Flows, MOST_FLOWS, SWEEP, Traffic, find};
@@ -404,5 +406,3 @@ enum Unreadable {
 
 /// How often a caller is told of that came in a flood.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// The value that a caller's induction has in place of extension flags: datagram mode, inherited from UDT.
-const DATAGRAM: u16 = 2;
