@@ -4,7 +4,7 @@
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::continued::{Continued, Listed};
 use sluicegate_core::http::periods::{Manifest, joined};
-use sluicegate_core::http::splice::{LONGEST, Listing, Loss, Run, Seen};
+use sluicegate_core::http::splice::{Gaps, LONGEST, Listing, Loss, Run, Seen};
 
 /// The data is two manifests with a zero between them: that of the origin that is lost, and that of the next one.
 pub fn law(data: &[u8]) {
@@ -35,7 +35,9 @@ pub fn law(data: &[u8]) {
         return;
     };
     is_kept(&away);
-    let held = away.away(now, |_| true).expect("what viewers had");
+    let held = away
+        .away(now, |_| true, Gaps::Listed)
+        .expect("what viewers had");
     assert!(!shown(&held).is_empty());
 
     let Ok(next) = Manifest::read(second) else {
@@ -47,7 +49,10 @@ pub fn law(data: &[u8]) {
     };
     assert!(on.epoch() > away.epoch() && !on.is_away());
     is_kept(&on);
-    let shown = shown(&on.on(&listed, now, |_| true).expect("an origin has it"));
+    let shown = shown(
+        &on.on(&listed, now, |_| true, Gaps::Listed)
+            .expect("an origin has it"),
+    );
     assert!(!shown.is_empty());
 }
 

@@ -2,7 +2,7 @@
 //! manifest of MPEG-DASH.
 
 use super::periods::{self, Manifest, Periods, Unfit};
-use super::splice::{self, Follows, Listing, Loss, Media, Run, Seen, Source, Splice, Waited};
+use super::splice::{self, Follows, Gaps, Listing, Loss, Media, Run, Seen, Source, Splice, Waited};
 use crate::fleet::origin::OriginId;
 
 /// What an origin lists of a stream.
@@ -142,10 +142,10 @@ impl Continued {
     }
 
     /// What viewers get while no origin has the stream. `reaches`: whether an origin still has what it listed.
-    pub fn away(&self, now: u64, reaches: impl Fn(&str) -> bool) -> Option<Listing> {
+    pub fn away(&self, now: u64, reaches: impl Fn(&str) -> bool, gaps: Gaps) -> Option<Listing> {
         match self {
             Self::Manifest(periods) => periods.away(),
-            Self::Playlist(splice) => splice.away(now, reaches),
+            Self::Playlist(splice) => splice.away(now, reaches, gaps),
         }
     }
 
@@ -155,10 +155,13 @@ impl Continued {
         listed: &Listed<'_>,
         seen: u64,
         reaches: impl Fn(&str) -> bool,
+        gaps: Gaps,
     ) -> Option<Listing> {
         match (self, listed) {
             (Self::Manifest(periods), Listed::Manifest(manifest)) => periods.on(manifest, seen),
-            (Self::Playlist(splice), Listed::Playlist(media)) => Some(splice.on(media, reaches)),
+            (Self::Playlist(splice), Listed::Playlist(media)) => {
+                Some(splice.on(media, reaches, gaps))
+            }
             _ => None,
         }
     }

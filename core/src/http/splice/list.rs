@@ -26,43 +26,6 @@ pub struct Piece {
 }
 
 impl Listing {
-    /// The same for a player that does not know gaps: it would ask for the first, and take the refusal for the end of the stream.
-    /// It is listed what follows the last gap, with the numbers that this has, and nothing as long as nothing does.
-    #[must_use]
-    pub fn without_gaps(mut self) -> Self {
-        let last = self.pieces.iter().rposition(|piece| piece.gap);
-        // The head has a piece of its own then.
-        let Some(last) = last.filter(|last| *last > 0) else {
-            return self;
-        };
-        let (mut segments, mut breaks) = (0_u64, 0_u64);
-        for piece in self.pieces.drain(1..=last) {
-            for line in piece.text.lines() {
-                breaks += u64::from(line == DISCONTINUITY);
-                segments += u64::from(!line.starts_with('#'));
-            }
-        }
-        if let Some(head) = self.pieces.first_mut() {
-            let mut text = String::with_capacity(head.text.len());
-            for line in head.text.lines() {
-                let (name, value) = line.split_once(':').unwrap_or((line, ""));
-                let more = match name {
-                    FIRST => segments,
-                    BREAKS => breaks,
-                    _ => 0,
-                };
-                let _ = match value.parse::<u64>() {
-                    Ok(value) if more > 0 => {
-                        writeln!(text, "{name}:{}", value.saturating_add(more))
-                    }
-                    _ => writeln!(text, "{line}"),
-                };
-            }
-            head.text = text;
-        }
-        self
-    }
-
     /// All of it.
     pub fn text(&self) -> String {
         self.pieces
@@ -70,6 +33,16 @@ impl Listing {
             .map(|piece| piece.text.as_str())
             .collect()
     }
+}
+
+/// What a player gets of the gaps in a playlist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gaps {
+    /// They are listed, each with its mark.
+    Listed,
+    /// It does not know the mark: it would ask for the first, and take the refusal for the end of the stream. It is listed what
+    /// follows the last gap, with the numbers that this has, and nothing as long as nothing does.
+    LeftOut,
 }
 
 /// Whether a request is for a segment that is marked as a gap.
@@ -319,6 +292,21 @@ impl Splice {
 }
 
 impl Listed<'_> {
+    /// The same as a player with these `gaps` gets it.
+    pub(super) fn with(self, gaps: Gaps) -> Self {
+        let last = self.items.iter().rposition(|item| item.gap);
+        let (Gaps::LeftOut, Some(last)) = (gaps, last) else {
+            return self;
+        };
+        let after = self.items.len() - last - 1;
+        let (items, dropped) = keep_last(self.items, after);
+        Self {
+            first: self.first.saturating_add(dropped.count),
+            breaks: self.breaks.saturating_add(dropped.breaks),
+            items,
+        }
+    }
+
     /// The playlist, with the tags `head` of all of it and what comes after its last segment.
     pub(super) fn written<'h>(
         self,
@@ -332,7 +320,8 @@ impl Listed<'_> {
                 source: None,
                 gap: false,
                 text: format!(
-                    "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}\n{FIRST}:{}\n{BREAKS}:{}\n",
+                    "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
+                     #EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
                     self.first, self.breaks
                 ),
             },
@@ -380,6 +369,4 @@ impl Writer {
     }
 }
 
-const FIRST: &str = "#EXT-X-MEDIA-SEQUENCE";
-const BREAKS: &str = "#EXT-X-DISCONTINUITY-SEQUENCE";
 const NO_KEY: &str = "#EXT-X-KEY:METHOD=NONE";

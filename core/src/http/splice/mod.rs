@@ -15,8 +15,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::list::{Gaps, Listing, Piece, is_gap};
 use self::list::{Item, keep_last};
-pub use self::list::{Listing, Piece, is_gap};
 pub use self::media::Media;
 use self::media::{DISCONTINUITY, KEY, MAP, duration, millis, path_of};
 use crate::fleet::origin::OriginId;
@@ -503,7 +503,7 @@ impl Splice {
     }
 
     /// The playlist while no origin has the stream. `reaches`: whether an origin still has what it listed.
-    pub fn away(&self, now: u64, reaches: impl Fn(&str) -> bool) -> Option<Listing> {
+    pub fn away(&self, now: u64, reaches: impl Fn(&str) -> bool, gaps: Gaps) -> Option<Listing> {
         let Stage::Away(away) = &self.stage else {
             return None;
         };
@@ -514,12 +514,16 @@ impl Splice {
             items,
         };
         let head = away.head.iter().map(String::as_str);
-        Some(listed.written(self.target, self.version, head, &[]))
+        Some(
+            listed
+                .with(gaps)
+                .written(self.target, self.version, head, &[]),
+        )
     }
 
     /// `media`, as it follows on what viewers had before.
-    pub fn on(&self, media: &Media<'_>, reaches: impl Fn(&str) -> bool) -> Listing {
-        let listed = list::listed(Some(self), media, reaches);
+    pub fn on(&self, media: &Media<'_>, reaches: impl Fn(&str) -> bool, gaps: Gaps) -> Listing {
+        let listed = list::listed(Some(self), media, reaches).with(gaps);
         let target = self.target.max(media.target);
         let version = self.version.max(media.version);
         // What it says of other playlists counts as the origin does.

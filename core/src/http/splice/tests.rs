@@ -115,7 +115,9 @@ fn found(splice: &Splice, packager: &Packager, now: u64) -> Option<Splice> {
 
 fn on(splice: &Splice, packager: &Packager) -> String {
     let text = packager.text();
-    splice.on(&Media::read(&text).unwrap(), |_| false).text()
+    splice
+        .on(&Media::read(&text).unwrap(), |_| false, Gaps::Listed)
+        .text()
 }
 
 /// What follows the head of a playlist.
@@ -163,7 +165,7 @@ fn a_stream_that_is_away_grows_by_a_gap_a_target_duration() {
         ),
     ];
     for (now, first, rest) in rows {
-        let text = splice.away(now, |_| false).unwrap().text();
+        let text = splice.away(now, |_| false, Gaps::Listed).unwrap().text();
         let expected =
             format!("#EXT-X-MEDIA-SEQUENCE:{first} #EXT-X-DISCONTINUITY-SEQUENCE:0 {rest}");
         assert_eq!(listed(&text), expected, "at {now}");
@@ -185,14 +187,14 @@ fn a_player_that_knows_no_gaps_is_listed_what_follows_the_last() {
         ..Packager::new("b", 0)
     };
     let away = lose(None, &old.made(5), 1_000);
-    let of = |listing: Listing| listed(&listing.without_gaps().text());
+    let of = |listing: Listing| listed(&listing.text());
     for (now, first) in [(1_000, 15), (3_000, 16), (9_000, 19)] {
-        let all = away.away(now, |_| false).unwrap();
+        let all = away.away(now, |_| false, Gaps::LeftOut).unwrap();
         let expected = format!("#EXT-X-MEDIA-SEQUENCE:{first} #EXT-X-DISCONTINUITY-SEQUENCE:0 ");
         assert_eq!(of(all), expected, "at {now}");
     }
     // Where the origin lives, its player has what it listed all the same.
-    let moved = away.away(3_000, |_| true).unwrap();
+    let moved = away.away(3_000, |_| true, Gaps::LeftOut).unwrap();
     assert_eq!(
         of(moved),
         "#EXT-X-MEDIA-SEQUENCE:16 #EXT-X-DISCONTINUITY-SEQUENCE:0 "
@@ -211,17 +213,17 @@ fn a_player_that_knows_no_gaps_is_listed_what_follows_the_last() {
     for (made, expected) in rows {
         let text = new.made(made).text();
         let media = Media::read(&text).unwrap();
-        let listing = spliced.on(&media, |_| false);
+        let listing = spliced.on(&media, |_| false, Gaps::LeftOut);
         assert_eq!(of(listing), expected, "{made} made");
     }
     // Without a gap nothing changes.
     let text = new.made(5).text();
     let media = Media::read(&text).unwrap();
-    let listing = spliced.on(&media, |_| false);
-    assert_eq!(of(listing.clone()), listed(&listing.text()));
+    let listing = |gaps| spliced.on(&media, |_| false, gaps);
+    assert_eq!(listing(Gaps::LeftOut), listing(Gaps::Listed));
     // A break that is no longer listed counts.
     let again = lose(Some(&spliced), &new.made(1), 9_000);
-    let all = again.away(11_000, |_| false).unwrap();
+    let all = again.away(11_000, |_| false, Gaps::LeftOut).unwrap();
     assert_eq!(
         of(all),
         "#EXT-X-MEDIA-SEQUENCE:18 #EXT-X-DISCONTINUITY-SEQUENCE:1 "
@@ -298,7 +300,7 @@ fn a_discontinuity_of_the_other_origins_own_counts_whether_it_counts_it_or_not()
     let spliced = lost
         .found(&OriginId::from("b"), &begins, 0, Seen::all(0))
         .unwrap();
-    let text = spliced.on(&begins, |_| false).text();
+    let text = spliced.on(&begins, |_| false, Gaps::Listed).text();
     assert!(text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"), "{text}");
     assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
     // Once it has left the list, with nothing said, as nginx-rtmp does; and counted.
@@ -307,7 +309,7 @@ fn a_discontinuity_of_the_other_origins_own_counts_whether_it_counts_it_or_not()
             "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n{counted}#EXTINF:2,\nb-1.ts\n"
         );
         let media = Media::read(&later).unwrap();
-        let text = spliced.on(&media, |_| false).text();
+        let text = spliced.on(&media, |_| false, Gaps::Listed).text();
         assert!(
             text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n"),
             "{counted}{text}"
@@ -362,7 +364,7 @@ fn gaps_that_nobody_saw_are_none() {
         let on = away
             .found(&packager.id(), &again, 5_200, Seen::all(until))
             .unwrap();
-        let shown = on.on(&again, |_| true).text();
+        let shown = on.on(&again, |_| true, Gaps::Listed).text();
         assert_eq!(
             shown.matches("sluicegate-gap").count(),
             gaps,
@@ -386,7 +388,7 @@ fn an_origin_that_comes_back_may_name_its_segments_anew() {
         let on = away
             .found(&packager.id(), &again, now, Seen::all(now))
             .unwrap();
-        let text = on.on(&again, |_| false).text();
+        let text = on.on(&again, |_| false, Gaps::Listed).text();
         assert_eq!(text.matches("token-2").count(), new, "at {now}: {text}");
     }
 }
@@ -526,7 +528,7 @@ fn a_stream_that_ends_ends_where_viewers_count() {
     let spliced = found(&lose(None, &old.made(5), 1_000), &new.made(1), 1_100).unwrap();
     let text = new.made(9).text() + "#EXT-X-ENDLIST\n";
     let media = Media::read(&text).unwrap();
-    let shown = spliced.on(&media, |_| false).text();
+    let shown = spliced.on(&media, |_| false, Gaps::Listed).text();
     assert!(
         shown.contains("#EXT-X-MEDIA-SEQUENCE:18\n") && shown.ends_with("b-8.ts\n#EXT-X-ENDLIST\n"),
         "{shown}"
@@ -550,7 +552,7 @@ fn what_names_a_viewer_is_not_kept() {
         a-0.ts?hls_ctx=secret\n#EXTINF:2,\na-1.ts\n";
     let splice = lose_text(text, false);
     assert!(!splice.text().contains("secret"));
-    let listing = splice.away(0, |_| true).unwrap();
+    let listing = splice.away(0, |_| true, Gaps::Listed).unwrap();
     assert!(
         listing
             .text()
@@ -574,7 +576,7 @@ fn what_applies_to_segments_goes_with_them() {
         let splice = splice
             .found(&OriginId::from("b"), &media, 0, Seen::all(0))
             .unwrap();
-        splice.on(&media, |_| true).text()
+        splice.on(&media, |_| true, Gaps::Listed).text()
     };
     let text = shown(&new(map));
     assert!(
@@ -617,7 +619,7 @@ fn parts_of_a_segment_that_never_came_make_it_a_gap() {
     let spliced = splice
         .found(&OriginId::from("b"), &media, 0, Seen::all(0))
         .unwrap();
-    let text = spliced.on(&media, |_| false).text();
+    let text = spliced.on(&media, |_| false, Gaps::Listed).text();
     assert!(
         text.ends_with("sluicegate-gap-1.m4s\n#EXT-X-DISCONTINUITY\n#EXTINF:2,\nb-0.m4s\n"),
         "{text}"
@@ -636,12 +638,12 @@ fn who_has_seen_more_says_so_before_the_first_gap() {
     assert_eq!(outdone(4, 1_100), None, "less");
     assert_eq!(outdone(6, 1_300), None, "too late");
     let better = outdone(6, 1_299).unwrap();
-    let text = better.away(1_300, |_| false).unwrap().text();
+    let text = better.away(1_300, |_| false, Gaps::Listed).unwrap().text();
     assert!(
         text.ends_with("#EXT-X-GAP\na-14.ts\n#EXTINF:2.005,\n#EXT-X-GAP\na-15.ts\n"),
         "{text}"
     );
-    let text = better.away(3_010, |_| false).unwrap().text();
+    let text = better.away(3_010, |_| false, Gaps::Listed).unwrap().text();
     assert!(text.ends_with("sluicegate-gap-16.ts\n"), "{text}");
     let many = outdone(11, 1_100);
     assert_eq!(many, None, "the playlists have nothing in common");
@@ -785,14 +787,14 @@ proptest! {
                 prop_assert_eq!(read.as_ref(), Some(splice));
             }
             let text = origin.text();
-            let shown = match &splice {
+            let shown = |gaps| match &splice {
                 None => None,
-                Some(splice) if is_away => splice.away(now, |_| reaches),
-                Some(splice) => Some(splice.on(&Media::read(&text).unwrap(), |_| reaches)),
+                Some(splice) if is_away => splice.away(now, |_| reaches, gaps),
+                Some(splice) => Some(splice.on(&Media::read(&text).unwrap(), |_| reaches, gaps)),
             };
-            viewer.see(&shown.as_ref().map_or(text, Listing::text));
-            if let Some(shown) = shown {
-                viewer.sees_the_end_in(&shown.without_gaps().text());
+            viewer.see(&shown(Gaps::Listed).map_or_else(|| text.clone(), |listing| listing.text()));
+            if let Some(shown) = shown(Gaps::LeftOut) {
+                viewer.sees_the_end_in(&shown.text());
             }
             shown_at = now;
         }
@@ -805,7 +807,7 @@ proptest! {
             let run = Run { origin: &id, authority: "", folder: None, gone: true };
             let loss = Loss { since: 0, noted: 0, until: u64::MAX };
             if let Some(splice) = Splice::lose(None, &media, run, loss) {
-                let _ = splice.away(u64::MAX, |_| true);
+                let _ = splice.away(u64::MAX, |_| true, Gaps::Listed);
                 let _ = splice.found(&id, &media, u64::MAX, Seen { until: u64::MAX, spare: u64::MAX });
             }
         }

@@ -9,6 +9,7 @@ use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::{self, Audience, Share, is_personal};
+use sluicegate_core::http::splice::Gaps;
 use sluicegate_core::stream::StreamUrl;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -280,7 +281,7 @@ impl PieceRequest {
                 (None, false) => "",
             },
             reported: self.reported().is_some(),
-            gaps: !self.knows_no_gaps(),
+            gaps: self.gaps(),
         };
         if self.is_for_one(&by.origin) {
             return None;
@@ -308,7 +309,7 @@ impl PieceRequest {
         let shape = sharing::shape(&self.ask.head.target);
         let (origin, stream, base) = (&by.origin, &by.stream, &self.wanted.base);
         let mut viewer = by.viewer.to_owned();
-        if !by.gaps {
+        if by.gaps == Gaps::LeftOut {
             viewer.push_str("\nwithout gaps");
         }
         if let Some(reported) = self.reported() {
@@ -351,8 +352,7 @@ struct LikeBy {
     stream: StreamUrl,
     viewer: &'static str,
     reported: bool,
-    /// Whether its player may be listed gaps.
-    gaps: bool,
+    gaps: Gaps,
 }
 
 impl Like {
@@ -363,7 +363,7 @@ impl Like {
             && by.origin == *origin
             && by.viewer.is_empty()
             && !by.reported
-            && by.gaps
+            && by.gaps == Gaps::Listed
     }
 
     fn names(&self) -> [&str; 2] {

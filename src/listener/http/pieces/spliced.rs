@@ -15,7 +15,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::continued::{Continued, Listed};
 use sluicegate_core::http::periods::{NOTHING, Unfit};
 use sluicegate_core::http::route::Piece;
-use sluicegate_core::http::splice::{Follows, Listing, Loss, Run, SETTLES, Seen, ask};
+use sluicegate_core::http::splice::{Follows, Gaps, Listing, Loss, Run, SETTLES, Seen, ask};
 use sluicegate_core::place::rule::HoldTimes;
 use sluicegate_core::stream::PlacementKey;
 use tokio::time::{Instant, sleep};
@@ -296,12 +296,13 @@ impl PieceRequest {
             return Shown::AsItIs;
         };
         let (now, reaches) = (unix_time::millis(), |origin: &str| self.reaches(origin));
-        let away = splice.away(now, reaches);
+        let gaps = self.gaps();
+        let away = splice.away(now, reaches, gaps);
         if away.is_some() {
             playlist.is_held(now);
         }
-        match away.or_else(|| splice.on(&listed, now, reaches)) {
-            Some(listing) => Shown::Spliced(splice, self.without_unknown(listing)),
+        match away.or_else(|| splice.on(&listed, now, reaches, gaps)) {
+            Some(listing) => Shown::Spliced(splice, listing),
             None => Shown::AsItIs,
         }
     }
@@ -369,8 +370,8 @@ impl PieceRequest {
                 if self.waits() {
                     sleep(Duration::from_millis(until - now)).await;
                 }
-                let listing = splice.away(now, |origin| self.reaches(origin))?;
-                return Some((Arc::new(splice), self.without_unknown(listing)));
+                let listing = splice.away(now, |origin| self.reaches(origin), self.gaps())?;
+                return Some((Arc::new(splice), listing));
             }
             let _turn = playlist.turn.lock().await;
             if let Some(splice) = self.loss(&playlist, said, by) {
@@ -389,21 +390,16 @@ impl PieceRequest {
         }
         let now = unix_time::millis();
         playlist.is_held(now);
-        let listing = splice.away(now, |origin| self.reaches(origin))?;
-        Some((splice, self.without_unknown(listing)))
+        let listing = splice.away(now, |origin| self.reaches(origin), self.gaps())?;
+        Some((splice, listing))
     }
 
-    /// Whether the player is one that takes a gap for the end of the stream: VLC, and what is built on its library.
-    pub(super) fn knows_no_gaps(&self) -> bool {
+    /// What the player gets of gaps: VLC, and what is built on its library, takes one for the end of the stream.
+    pub(super) fn gaps(&self) -> Gaps {
         let agent = self.ask.head.headers.text("user-agent");
-        self.kind == Piece::Playlist && agent.is_some_and(|agent| agent.contains(LIBVLC))
-    }
-
-    /// A playlist without what its player would take for the end.
-    fn without_unknown(&self, listing: Listing) -> Listing {
-        match self.knows_no_gaps() {
-            true => listing.without_gaps(),
-            false => listing,
+        match self.kind == Piece::Playlist && agent.is_some_and(|agent| agent.contains(LIBVLC)) {
+            true => Gaps::LeftOut,
+            false => Gaps::Listed,
         }
     }
 
