@@ -19,7 +19,7 @@ use super::classify::Class;
 pub use super::flow::{AFTER_ALERT, Account, CONSENT};
 use super::flow::{Flow, Proof, Stage};
 use super::stun::{Kind, Message, refusal};
-use super::unknown::Unknown;
+use super::unknown::{Unknown, UnknownFlow};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
 
 /// Hashes what is looked up with each datagram. It is keyed, and weaker than the standard hasher: addresses enter a
@@ -137,14 +137,7 @@ impl Flows {
             self.insert(Flow::new(now, username, found));
         }
         self.arm(now);
-        if let Some(mut question) = question
-            && self.by_username.contains_key(username)
-        {
-            let data = &mut question.datagram;
-            let path = question.path;
-            // A flow without a socket keeps its request itself, so the fate of the datagram needs no action.
-            let _ = self.handle(now, Input::Client { path, data });
-        }
+        self.look_again(now, username, question);
     }
 
     /// Takes the answer to [`Event::Lookup`] where the call of this username has ended. Its client is told so for a while, on
@@ -159,11 +152,18 @@ impl Flows {
             self.insert(flow);
         }
         self.arm(now);
-        let Some(mut question) = question else { return };
+        self.look_again(now, username, question);
+    }
+
+    /// Handles the request that caused a look-up again, where its username is known now.
+    fn look_again(&mut self, now: Instant, username: &[u8], question: Option<UnknownFlow>) {
+        let is_known = self.by_username.contains_key(username);
+        let Some(mut question) = question.filter(|_| is_known) else {
+            return;
+        };
         let (path, data) = (question.path, &mut question.datagram);
-        if self.by_username.contains_key(username)
-            && let Fate::Reply { len } = self.handle(now, Input::Client { path, data })
-        {
+        // A flow without a socket keeps its request itself; what is left is to tell the client that its call has ended.
+        if let Fate::Reply { len } = self.handle(now, Input::Client { path, data }) {
             data.truncate(len);
             let data = std::mem::take(data);
             self.outputs.push_back(Output::ToClient { path, data });
