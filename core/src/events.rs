@@ -161,7 +161,7 @@ impl Events {
             event.news = news.clone();
             return Some(event.clone());
         }
-        // In a minute in which so many addresses were refused, each further one's refusals are an event each.
+        // Once this many are known in a minute, each refusal of a further address is an event of its own.
         if self.refused.len() < room {
             self.refused.insert(key, self.last + 1);
         }

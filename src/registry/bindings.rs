@@ -31,8 +31,8 @@ struct Tables {
     ended: Ended,
 }
 
-/// Bindings of calls that have ended, for [`TELL_FOR`]: a client that hears of the end of its call on one path asks on another,
-/// which may be that of a shard that never knew it.
+/// Bindings of calls that have ended, for [`TELL_FOR`]: a client that hears on one path that its call has ended asks on
+/// another, and the shard that serves it may never have known the call.
 #[derive(Debug, Default)]
 struct Ended {
     by_username: HashMap<Box<[u8]>, Arc<Binding>>,

@@ -61,7 +61,7 @@ async fn a_silent_one_gives_way(a: House, b: House) {
     assert!(placed.why.contains("another proxy"), "{}", placed.why);
 }
 
-/// What sends stays, whoever else wants its stream.
+/// A publisher that still sends keeps its stream, whoever else wants it.
 async fn one_that_sends_stays(a: House, b: House) {
     let origin = strict_origin(&a, &b).await;
     let former = publish(&a, "203.0.113.1").await;

@@ -21,13 +21,7 @@ async fn a_hundred_roams_leave_one_socket_towards_the_origin() {
 
     let mut transaction = 0;
     for roam in 0..100 {
-        let client = UdpSocket::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has ports");
-        client
-            .connect(house.at.rtc)
-            .await
-            .expect("a socket of ours");
+        let client = from_another_port(&house).await;
         let answer = check(&client, CHECK, &mut transaction).await;
         assert_eq!(answer, Some(Kind::Success), "roam {roam}");
         let media = [0x80, 96, 0, roam, 0, 0, 0, 1, 0, 0, 0, 1, 7];
@@ -40,13 +34,7 @@ async fn a_hundred_roams_leave_one_socket_towards_the_origin() {
     assert_eq!(rows.len(), 1);
 
     // Its client is told at the end, wherever it is.
-    let client = UdpSocket::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has ports");
-    client
-        .connect(house.at.rtc)
-        .await
-        .expect("a socket of ours");
+    let client = from_another_port(&house).await;
     assert_eq!(
         check(&client, CHECK, &mut transaction).await,
         Some(Kind::Success)
@@ -63,17 +51,20 @@ async fn a_hundred_roams_leave_one_socket_towards_the_origin() {
     assert!(told.await.is_ok(), "the call is over");
     // A browser tries once more from another port, which may be a shard's that never knew the call.
     for attempt in 0..16 {
-        let client = UdpSocket::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has ports");
-        client
-            .connect(house.at.rtc)
-            .await
-            .expect("a socket of ours");
+        let client = from_another_port(&house).await;
         let answer = check(&client, CHECK, &mut transaction).await;
         assert_eq!(answer, Some(Kind::Error), "attempt {attempt}");
     }
     assert!(house.proxy.sessions().is_empty() && house.proxy.registry().bindings().is_empty());
+}
+
+/// The client, where nobody has heard it before.
+async fn from_another_port(house: &House) -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").await;
+    let client = client.expect("loopback has ports");
+    let connected = client.connect(house.at.rtc).await;
+    connected.expect("a socket of ours");
+    client
 }
 
 /// The username of its checks.
